@@ -1,0 +1,1 @@
+"""Broker `http`: events posted straight to subscribers."""

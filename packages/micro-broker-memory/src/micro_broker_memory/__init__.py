@@ -1,0 +1,1 @@
+"""Broker `memory`: events within one process."""

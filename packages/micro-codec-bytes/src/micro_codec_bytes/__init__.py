@@ -1,0 +1,1 @@
+"""Codec `bytes`: application/octet-stream, bytes as they are."""

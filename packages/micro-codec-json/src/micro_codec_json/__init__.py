@@ -1,0 +1,1 @@
+"""Codec `json`: application/json by msgspec."""

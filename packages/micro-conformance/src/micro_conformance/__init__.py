@@ -1,0 +1,1 @@
+"""The suites that hold every plugin to the sentences of its interface."""

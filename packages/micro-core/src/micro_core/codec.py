@@ -1,0 +1,55 @@
+"""Codecs: marshalers of values, found by content type."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+from micro_core.component import Plugin
+from micro_core.message import Buffer
+
+Encode: TypeAlias = Callable[[Any], bytes]
+Decode: TypeAlias = Callable[[Buffer], Any]
+
+
+class Codec(Plugin, ABC):
+    """Turns values into bytes and back. Built as `Codec(options)`. Compiled once per endpoint and type; thread-safe."""
+
+    content_types: ClassVar[tuple[str, ...]]
+    """The content types it answers to: lower case, without parameters, the preferred one first."""
+
+    @abstractmethod
+    def encoder(self, type_: Any) -> Encode:
+        """A function from values of that type to bytes.
+
+        `type_` is any annotation; `typing.Any` takes whatever the codec can carry. The function raises
+        UnsupportedType for a value it cannot carry, and nothing else.
+
+        Raises:
+            UnsupportedType: the type cannot be carried; the text names it.
+        """
+
+    @abstractmethod
+    def decoder(self, type_: Any) -> Decode:
+        """A function from bytes to values of that type; `decoder(T)(encoder(T)(value)) == value`.
+
+        The function raises DecodeError for bytes that are not what the type asks for, and nothing else, whatever the
+        bytes: they are untrusted. It keeps no reference to the buffer it is given.
+
+        Raises:
+            UnsupportedType: the type cannot be carried; the text names it.
+        """
+
+
+class Codecs(Protocol):
+    """The installed codecs, by content type. Imports a codec's module when it is first asked for."""
+
+    @property
+    def content_types(self) -> tuple[str, ...]:
+        """Every content type that is installed, sorted."""
+        ...
+
+    def __call__(self, content_type: str) -> Codec:
+        """The codec of a bare content type. Raises UnsupportedContentType."""
+        ...

@@ -1,0 +1,314 @@
+"""Every error of Go Micro for Python, in one tree.
+
+    MicroError
+    ├── ConfigurationError        what a person wrote is wrong; commands end with exit code 2
+    │   ├── OptionError           an option: unknown, or a value that cannot be read
+    │   └── PluginError           a plugin that was chosen cannot be had
+    │       ├── UnknownPlugin     nothing of that name is installed
+    │       ├── AmbiguousPlugin   several distributions claim the name
+    │       └── BrokenPlugin      it is there, but cannot be imported or is not what it says
+    ├── NotRegistered             a registry has no record of that name
+    ├── RegistryUnavailable       the registry does not answer
+    ├── BrokerUnavailable         the broker does not take or give events
+    ├── UnsupportedType           a codec cannot carry that Python type
+    ├── UnsupportedContentType    no installed codec for that content type
+    ├── DecodeError               bytes that are not what the type asks for
+    ├── EndOfStream               the peer ended its side of a stream
+    ├── TransportError            bytes did not get across; knows whether the call may have been processed
+    └── RPCError                  a call failed: id, code, detail, status, as on Go Micro's wire
+        ├── BadRequest 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · MethodNotAllowed 405 · Timeout 408
+        ├── Conflict 409 · Gone 410 · PreconditionFailed 412 · PayloadTooLarge 413 · UnsupportedMediaType 415
+        ├── UnprocessableEntity 422 · TooManyRequests 429 · InternalServerError 500 · NotImplementedByServer 501
+        ├── BadGateway 502 · ServiceUnavailable 503 · GatewayTimeout 504
+        └── ServiceNotFound 503   no node of that service could be found; never from the wire
+
+Plugins raise the upper half and let no foreign exception out. Handlers raise the classes under `RPCError`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+
+class Reset(Enum):
+    """Why an exchange was cut short."""
+
+    CANCELLED = "cancelled"
+    """This side gave up."""
+    DEADLINE = "deadline"
+    GONE = "gone"
+    """The peer or its connection disappeared."""
+    REFUSED = "refused"
+    """Surely not processed: a dial that failed, HTTP/2 REFUSED_STREAM, GOAWAY."""
+    PROTOCOL = "protocol"
+    """The peer broke the protocol or a limit."""
+
+
+class Outcome(Enum):
+    """How an attempt ended, as far as the caller can know."""
+
+    OK = "ok"
+    ANSWERED = "answered"
+    """An error that the handler or the framework at the other end sent."""
+    NOT_PROCESSED = "not_processed"
+    UNKNOWN = "unknown"
+    """Bytes left, no answer came: the call may or may not have been processed."""
+    CANCELLED = "cancelled"
+
+
+class MicroError(Exception):
+    """The root of the tree."""
+
+
+class ConfigurationError(MicroError):
+    """Something that a person wrote is wrong; the text says what, where it was read and how to mend it."""
+
+
+class OptionError(ConfigurationError):
+    """An unknown option, or a value that cannot be read."""
+
+
+class PluginError(ConfigurationError):
+    """A plugin that was chosen cannot be had."""
+
+
+class UnknownPlugin(PluginError):
+    """Nothing of that name is installed; the text lists what is."""
+
+
+class AmbiguousPlugin(PluginError):
+    """Several distributions claim the name; the text lists them and the `name@distribution` way out."""
+
+
+class BrokenPlugin(PluginError):
+    """The plugin is installed, but cannot be imported, answers no hook, or is not of its kind."""
+
+
+class NotRegistered(MicroError):
+    """A registry has no record of that name."""
+
+
+class RegistryUnavailable(MicroError):
+    """The registry does not answer."""
+
+
+class BrokerUnavailable(MicroError):
+    """The broker did not accept an event, or cannot be reached."""
+
+
+class UnsupportedType(MicroError):
+    """A codec cannot carry that Python type."""
+
+
+class UnsupportedContentType(MicroError):
+    """No installed codec answers to that content type; the text names the ones that are."""
+
+
+class DecodeError(MicroError):
+    """Bytes that are not what the type asks for; the text names the path where they differ."""
+
+
+class EndOfStream(MicroError):
+    """The peer ended its side of the stream, in good order."""
+
+
+class TransportError(MicroError):
+    """Bytes did not get across.
+
+    Attributes:
+        reason: what happened.
+        processed: False when the peer has surely not processed the call, so that it may be tried elsewhere whatever it
+            does; True when bytes left and the outcome is unknown.
+    """
+
+    def __init__(self, detail: str, reason: Reset, *, processed: bool) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.processed = processed
+
+
+class RPCError(MicroError):
+    """A call failed. The four fields are Go Micro's (`errors/errors.go`); the rest is known on the caller's side alone.
+
+    Attributes:
+        id: who says so: the name of a service, or `go.micro.client`. A server fills in its own when it is empty.
+        code: an HTTP status number.
+        detail: what happened, for a person.
+        status: the phrase of the code.
+        outcome: whether the call was answered, surely not processed, or neither is known.
+        service, endpoint: what was called; empty where the error was made by a handler.
+        node: id of the last node tried, or None when there was none.
+        attempts: how many nodes were tried.
+        elapsed: seconds from the call to this error.
+    """
+
+    default_code: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
+
+    def __init__(self, detail: str = "", *, id: str = "", code: int | None = None, status: str | None = None) -> None:
+        super().__init__(detail)
+        self.id = id
+        self.code = self.default_code if code is None else code
+        self.detail = detail
+        self.status = phrase(self.code) if status is None else status
+        self.outcome = Outcome.ANSWERED
+        self.service = ""
+        self.endpoint = ""
+        self.node: str | None = None
+        self.attempts = 0
+        self.elapsed = 0.0
+
+    def __str__(self) -> str:
+        """The code and detail; on the caller's side also what was called, where, how often and for how long."""
+        text = f"{self.code} {self.status}: {self.detail}" if self.detail else f"{self.code} {self.status}"
+        return f"{text} ({self._circumstances()})" if self.service else text
+
+    def _circumstances(self) -> str:
+        node = f" at {self.node}" if self.node else ""
+        tries = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
+        outcome = self.outcome.value.replace("_", " ")
+        return f"{self.service} {self.endpoint}{node}, {tries}, {self.elapsed:.3f} s, {outcome}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles with everything the caller knows, so that errors cross process pools."""
+        return (_revive, (type(self), self.__dict__.copy()))
+
+
+def _revive(kind: type[RPCError], state: dict[str, Any]) -> RPCError:
+    error = kind.__new__(kind, state["detail"])
+    error.__dict__.update(state)
+    return error
+
+
+def phrase(code: int) -> str:
+    """The phrase of an HTTP status number, or an empty text for a number that has none."""
+    try:
+        return HTTPStatus(code).phrase
+    except ValueError:
+        return ""
+
+
+class BadRequest(RPCError):
+    """400: the request cannot be understood."""
+
+    default_code = 400
+
+
+class Unauthorized(RPCError):
+    """401: no or wrong credentials."""
+
+    default_code = 401
+
+
+class Forbidden(RPCError):
+    """403: not allowed to this caller."""
+
+    default_code = 403
+
+
+class NotFound(RPCError):
+    """404: the thing asked for is not there; also an endpoint that the service does not have."""
+
+    default_code = 404
+
+
+class MethodNotAllowed(RPCError):
+    """405: not in this way."""
+
+    default_code = 405
+
+
+class Timeout(RPCError):
+    """408: the deadline passed."""
+
+    default_code = 408
+
+
+class Conflict(RPCError):
+    """409: at odds with what is there."""
+
+    default_code = 409
+
+
+class Gone(RPCError):
+    """410: it was there once."""
+
+    default_code = 410
+
+
+class PreconditionFailed(RPCError):
+    """412: a condition of the caller does not hold."""
+
+    default_code = 412
+
+
+class PayloadTooLarge(RPCError):
+    """413: over the limit for a message."""
+
+    default_code = 413
+
+
+class UnsupportedMediaType(RPCError):
+    """415: no codec for that content type here."""
+
+    default_code = 415
+
+
+class UnprocessableEntity(RPCError):
+    """422: well formed, but makes no sense."""
+
+    default_code = 422
+
+
+class TooManyRequests(RPCError):
+    """429: the caller asks too often."""
+
+    default_code = 429
+
+
+class InternalServerError(RPCError):
+    """500: the handler failed."""
+
+    default_code = 500
+
+
+class NotImplementedByServer(RPCError):
+    """501: known, but not built."""
+
+    default_code = 501
+
+
+class BadGateway(RPCError):
+    """502: something behind the service answered nonsense."""
+
+    default_code = 502
+
+
+class ServiceUnavailable(RPCError):
+    """503: not now."""
+
+    default_code = 503
+
+
+class GatewayTimeout(RPCError):
+    """504: something behind the service did not answer in time."""
+
+    default_code = 504
+
+
+class ServiceNotFound(ServiceUnavailable):
+    """No node of the service is known; nothing was sent. The text says where was looked."""
+
+    def __init__(self, detail: str = "", *, id: str = "go.micro.client") -> None:
+        super().__init__(detail, id=id)
+        self.outcome = Outcome.NOT_PROCESSED
+
+
+_BY_CODE: dict[int, type[RPCError]] = {kind.default_code: kind for kind in RPCError.__subclasses__()}
+
+
+def from_wire(detail: str, *, id: str = "", code: int = 0, status: str | None = None) -> RPCError:
+    """The error that a reply describes, as the class of its code; a code without a class gives a plain `RPCError`."""
+    kind = _BY_CODE.get(code, RPCError)
+    return kind(detail, id=id, code=code, status=status)

@@ -1,0 +1,1 @@
+"""Node sets fed by registry watches and shared by all callers."""

@@ -1,0 +1,1 @@
+"""Extension `accesslog`: one log line per call, stream and event."""

@@ -1,0 +1,1 @@
+"""What brokers share: the outbox, redelivery and dead letters."""

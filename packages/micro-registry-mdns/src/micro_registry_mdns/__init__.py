@@ -1,0 +1,1 @@
+"""Registry `mdns`: multicast DNS, no server needed."""

@@ -1,0 +1,1 @@
+"""Registry `memory`: services of one process."""

@@ -1,0 +1,1 @@
+"""Selector `random`: an even random spread."""

@@ -1,0 +1,1 @@
+"""Selector `roundrobin`: each node in turn."""

@@ -1,0 +1,1 @@
+"""Write and call services: Service, Client, configuration, wiring and run()."""

@@ -1,0 +1,1 @@
+"""Transport `memory`: calls within one process."""
