@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 
+
+def _nothing() -> Mapping[str, str]:
+    return _NOTHING
+
+
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -26,7 +31,7 @@ class Endpoint:
     name: str
     request: Value | None = None
     response: Value | None = None
-    metadata: Mapping[str, str] = field(default=_NOTHING, hash=False)
+    metadata: Mapping[str, str] = field(default_factory=_nothing, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class Node:
 
     id: str
     address: str
-    metadata: Mapping[str, str] = field(default=_NOTHING, hash=False)
+    metadata: Mapping[str, str] = field(default_factory=_nothing, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class ServiceRecord:
     version: str
     nodes: tuple[Node, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
-    metadata: Mapping[str, str] = field(default=_NOTHING, hash=False)
+    metadata: Mapping[str, str] = field(default_factory=_nothing, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

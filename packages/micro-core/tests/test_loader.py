@@ -1,0 +1,213 @@
+"""Every way in which choosing a plugin by name can go, against distributions that are really on the path."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from micro_core import Registry, loader, metadata
+from micro_core.errors import (
+    AmbiguousPlugin,
+    BrokenPlugin,
+    ConfigurationError,
+    UnknownPlugin,
+    UnsupportedContentType,
+)
+
+Install = Callable[..., None]
+
+GOOD = """
+from dataclasses import dataclass
+from micro_core import Reach, Registry, hookimpl, option
+
+class Shelf(Registry):
+    reach = Reach.PROCESS
+
+    @dataclass(frozen=True)
+    class Options:
+        size: int = option(3, help="how many")
+
+    def __init__(self, options): ...
+    async def register(self, service, *, ttl): ...
+    async def deregister(self, service): ...
+    async def get_service(self, name): ...
+    async def list_services(self): ...
+    def watch(self, name): ...
+
+@hookimpl
+def micro_registry():
+    return Shelf
+"""
+
+CODEC = """
+from micro_core import Codec, hookimpl
+
+class Shout(Codec):
+    content_types = ("text/shout",)
+    def __init__(self, options): ...
+    def encoder(self, type_): return lambda value: value.upper().encode()
+    def decoder(self, type_): return lambda data: bytes(data).decode().lower()
+
+@hookimpl
+def micro_codec(name):
+    return Shout
+"""
+
+
+def test_loads_the_class_its_hook_names(install: Install) -> None:
+    install("micro-shelf", name="shelf", module="micro_shelf", code=GOOD)
+    loaded = loader.load("registry", "shelf")
+    assert loaded.cls.__name__ == "Shelf"
+    assert issubclass(loaded.cls, Registry)
+    assert str(loaded) == "registry shelf (micro-shelf 1.2)"
+
+
+def test_imports_nothing_but_what_was_chosen(install: Install) -> None:
+    install("micro-shelf", name="shelf", module="micro_shelf", code=GOOD)
+    install("micro-bomb", name="bomb", module="micro_bomb", code="raise SystemExit('imported')")
+    loader.load("registry", "shelf")
+    assert "micro_bomb" not in sys.modules
+
+
+def test_the_core_imports_no_plugin() -> None:
+    script = (
+        "import sys, micro_core, micro_core.loader, micro_core.metadata as m\n"
+        "names = {p.module for group in m.installed_plugins().values() for p in group}\n"
+        "print(sorted(names & set(sys.modules)), 'anyio' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["[]", "False"]
+
+
+def test_an_unknown_name_lists_what_is_installed_and_who_asked(install: Install) -> None:
+    install("micro-shelf", name="shelf", module="micro_shelf", code=GOOD)
+    with pytest.raises(UnknownPlugin) as caught:
+        loader.load("registry", "shelv", selected_by="MICRO_REGISTRY in the environment")
+    text = str(caught.value)
+    assert "no registry named 'shelv' is installed (selected by MICRO_REGISTRY in the environment)" in text
+    assert "shelf" in text
+    assert "did you mean 'shelf'?" in text
+    assert isinstance(caught.value, ConfigurationError)
+
+
+def test_two_distributions_of_one_name_are_told_apart_by_distribution(install: Install) -> None:
+    install("micro-shelf", name="shelf", module="micro_shelf", code=GOOD)
+    install("other-shelf", name="shelf", module="other_shelf", code=GOOD)
+    with pytest.raises(AmbiguousPlugin, match=r"write|writing shelf@micro-shelf or shelf@other-shelf"):
+        loader.load("registry", "shelf")
+    assert loader.load("registry", "shelf@other-shelf").cls.__module__ == "other_shelf"
+    with pytest.raises(UnknownPlugin, match="not offered by 'third-shelf'"):
+        loader.load("registry", "shelf@third-shelf")
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        pytest.param(
+            "import no_such_library", "needs the module 'no_such_library', which is not installed", id="needs"
+        ),
+        pytest.param("1 / 0", "fails while being imported: ZeroDivisionError: division by zero", id="bug"),
+        pytest.param(None, "its module micro_shelf does not exist", id="gone"),
+        pytest.param("", "registered, but no @hookimpl micro_registry", id="no hook"),
+        pytest.param(GOOD.replace("return Shelf", "return None"), "registered, but no @hookimpl", id="nothing"),
+        pytest.param(GOOD.replace("return Shelf", "return dict"), "not a class derived from micro_core.Reg", id="type"),
+        pytest.param(GOOD.replace("return Shelf", "return 5 / 0"), "its hook micro_registry failed", id="failing hook"),
+        pytest.param(
+            GOOD.replace("    def watch(self, name): ...\n", ""), "does not implement watch", id="mistyped method"
+        ),
+        pytest.param(GOOD.replace("micro_registry()", "micro_regstry()"), "micro_regstry", id="mistyped hook"),
+        pytest.param(GOOD.replace("size: int", "size: complex"), "no option can be a", id="option type"),
+        pytest.param(GOOD.replace("(frozen=True)", ""), "not a frozen dataclass", id="options class"),
+    ],
+)
+def test_a_broken_plugin_says_what_is_wrong(install: Install, code: str | None, says: str) -> None:
+    install("micro-shelf", name="shelf", module="micro_shelf", code=code)
+    with pytest.raises(BrokenPlugin) as caught:
+        loader.load("registry", "shelf")
+    assert says in str(caught.value)
+    assert "micro-shelf 1.2" in str(caught.value)
+
+
+def test_a_broken_plugin_does_not_break_the_listing(install: Install) -> None:
+    install("micro-bug", name="bug", module="micro_bug", code="1 / 0")
+    install("micro-shelf", name="shelf", module="micro_shelf", code=GOOD)
+    assert {"bug", "shelf"} <= {plugin.name for plugin in loader.plugins("micro.registry")}
+
+
+def test_a_plugin_for_another_core_is_refused_before_it_is_imported(install: Install) -> None:
+    install("micro-shelf", name="shelf", module="micro_shelf", code="raise SystemExit", requires=">=9,<10")
+    with pytest.raises(BrokenPlugin, match=r"asks for micro-core>=9,<10|asks for micro-core<10,>=9"):
+        loader.load("registry", "shelf")
+
+
+@pytest.mark.parametrize(
+    ("requirement", "met"),
+    [
+        ("", True),
+        (">=0.1,<1", True),
+        (">=0.2", False),
+        ("==0.1", True),
+        ("==0.1.0", True),
+        ("!=0.1.0", False),
+        ("~=0.1", True),
+        ("~=0.0.9", False),
+        ("<=0.1", True),
+        (">0.1", False),
+        ("<0.1", False),
+        ("===weird", True),
+    ],
+)
+def test_requirements_are_judged_by_numbers(requirement: str, met: bool) -> None:
+    assert metadata.satisfies("0.1.0", requirement) is met
+
+
+def test_a_class_can_be_named_itself(install: Install) -> None:
+    install("micro-shelf", name="unused", module="micro_shelf", code=GOOD)
+    assert loader.load("registry", "micro_shelf:Shelf").plugin is None
+    with pytest.raises(BrokenPlugin, match="cannot be had: AttributeError"):
+        loader.load("registry", "micro_shelf:Shel")
+    with pytest.raises(UnknownPlugin, match="a file may name installed plugins only"):
+        loader.load("registry", "micro_shelf:Shelf", references=False)
+
+
+def test_codecs_are_found_by_content_type(install: Install) -> None:
+    install("micro-shout", group="micro.content_type", name="text/shout", module="micro_shout", code=CODEC)
+    codecs = loader.ContentTypes()
+    assert "text/shout" in codecs.content_types
+    assert codecs("text/shout").encoder(str)("hello") == b"HELLO"
+    assert codecs("text/shout") is codecs("text/shout")
+    with pytest.raises(UnsupportedContentType, match="did you mean 'text/shout'"):
+        codecs("text/shouts")
+
+
+def test_a_codec_that_does_not_speak_its_entry_point_is_broken(install: Install) -> None:
+    install("micro-shout", group="micro.content_type", name="text/whisper", module="micro_shout", code=CODEC)
+    with pytest.raises(BrokenPlugin, match="does not speak 'text/whisper'"):
+        loader.ContentTypes()("text/whisper")
+
+
+EXTENSION = """
+from micro_core import hookimpl
+@hookimpl
+def micro_client_middleware(service):
+    return {name!r}
+"""
+
+
+def test_extensions_answer_in_the_order_of_their_names(install: Install) -> None:
+    for name in ("zebra", "ant"):
+        code = EXTENSION.format(name=name)
+        install(f"micro-x-{name}", group="micro.extension", name=name, module=f"micro_x_{name}", code=code)
+    others = [plugin.name for plugin in loader.plugins("micro.extension") if plugin.name not in ("ant", "zebra")]
+    assert loader.load_extensions(others).hook.micro_client_middleware(service=None) == ["ant", "zebra"]
+    assert loader.load_extensions([*others, "ant"]).hook.micro_client_middleware(service=None) == ["zebra"]
+
+
+def test_a_broken_extension_says_how_to_go_without(install: Install) -> None:
+    install("micro-x", group="micro.extension", name="ant", module="micro_x_ant", code="1 / 0")
+    with pytest.raises(BrokenPlugin, match="MICRO_EXTENSIONS_DISABLED=ant"):
+        loader.load_extensions()
+    with pytest.raises(UnknownPlugin, match="extension 'anta'"):
+        loader.load_extensions(["anta"])
