@@ -1,0 +1,190 @@
+"""One session per question; `nox -l` is the manual. Packages are found by listing the folder, never enumerated."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "types", "imports", "tests"]
+
+ROOT = Path(__file__).parent
+CONSTRAINTS = ROOT / "constraints.txt"
+WHEELHOUSE = ROOT / "dist" / "wheelhouse"
+
+
+def project(folder: Path) -> dict[str, Any]:
+    """The `[project]` table of a package."""
+    table: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    return table
+
+
+PACKAGES = {folder.name: project(folder) for folder in sorted((ROOT / "packages").iterdir()) if folder.is_dir()}
+PLUGINS = [
+    name for name, table in PACKAGES.items() if any(group != "pytest11" for group in table.get("entry-points", {}))
+]
+GROUPS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+
+
+def editable(*names: str) -> list[str]:
+    """Install arguments for packages of this repository, all of them for no name."""
+    return [part for name in names or PACKAGES for part in ("-e", str(ROOT / "packages" / name))]
+
+
+def install_all(session: nox.Session, *groups: str) -> None:
+    """Every package as it stands in the tree, with the groups' tools, at the versions of constraints.txt."""
+    tools = [requirement for group in groups for requirement in GROUPS[group]]
+    session.install(*editable(), *tools, "-c", str(CONSTRAINTS))
+
+
+def closure(*names: str) -> set[str]:
+    """The packages of this repository that the named ones need, `test` extras of the named ones included."""
+    found: set[str] = set()
+    queue = [(name, True) for name in names]
+    while queue:
+        name, with_tests = queue.pop()
+        found.add(name)
+        extra = PACKAGES[name].get("optional-dependencies", {}).get("test", []) if with_tests else []
+        for requirement in [*PACKAGES[name]["dependencies"], *extra]:
+            needed = requirement.split(">")[0].split("[")[0].strip()
+            if needed in PACKAGES and needed not in found:
+                queue.append((needed, False))
+    return found
+
+
+def wheel(name: str) -> Path:
+    """The wheel of a package in the wheelhouse."""
+    return next(WHEELHOUSE.glob(f"{name.replace('-', '_')}-*.whl"))
+
+
+def build_wheels(session: nox.Session) -> None:
+    """Builds the wheel of every package into an empty wheelhouse."""
+    shutil.rmtree(WHEELHOUSE, ignore_errors=True)
+    for name in PACKAGES:
+        session.run("uv", "build", "-q", "--wheel", str(ROOT / "packages" / name), "-o", str(WHEELHOUSE), external=True)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Two greeters, a mailer and a consumer as processes: found, called, streamed to, killed, stopped."""
+    session.install(
+        *editable("micro-defaults", *sorted(closure("micro-defaults"))), "-c", str(CONSTRAINTS), silent=True
+    )
+    session.run("python", str(ROOT / "examples" / "greeter" / "demo.py"), *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Every test but the soaks; arguments go to pytest: `nox -s tests -- packages/micro-core`."""
+    install_all(session, "test")
+    session.run("pytest", *(session.posargs or ["-q"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: rules and format."""
+    session.install("ruff", "-c", str(CONSTRAINTS))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy --strict over every package, the examples and the tools."""
+    install_all(session, "test", "check", "bench")
+    sources = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("packages/*/src"))]
+    session.run("mypy", *sources)
+    session.run("mypy", "tests", "benchmarks", "noxfile.py")
+    session.run("mypy", "examples")
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """The layers contract of .importlinter."""
+    install_all(session, "check")
+    session.run("lint-imports")
+
+
+@nox.session(reuse_venv=False)
+@nox.parametrize("package", PLUGINS, ids=PLUGINS)
+def alone(session: nox.Session, package: str) -> None:
+    """A plugin's wheel in a fresh environment, with what its metadata and `test` extra ask for, passes the kit."""
+    if not WHEELHOUSE.exists() or package == PLUGINS[0]:
+        build_wheels(session)
+    ours = [f"{name} @ {wheel(name).as_uri()}" for name in sorted(closure(package) - {package})]
+    session.install(f"{package}[test] @ {wheel(package).as_uri()}", *ours, "-c", str(CONSTRAINTS))
+    session.run("python", str(ROOT / "tests" / "lists_itself.py"), package)
+    suite = ROOT / "packages" / package / "tests" / "test_conformance.py"
+    session.run("pytest", "-q", str(suite if suite.exists() else suite.parent))
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The tests on the lowest versions of direct dependencies that the packages claim to work with."""
+    session.install("--resolution", "lowest-direct", *editable(), *GROUPS["test"])
+    session.run("pytest", *(session.posargs or ["-q", "packages"]))
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """A wheelhouse of our wheels and what they need: `pip install --no-index --find-links dist/wheelhouse …`."""
+    build_wheels(session)
+    session.install("pip")
+    needs = sorted({r for t in PACKAGES.values() for r in t["dependencies"] if r.split(">")[0] not in PACKAGES})
+    session.run(
+        "python",
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--only-binary",
+        ":all:",
+        "-c",
+        str(CONSTRAINTS),
+        "-d",
+        str(WHEELHOUSE),
+        *needs,
+    )
+    session.log(f"{len(list(WHEELHOUSE.glob('*.whl')))} wheels in {WHEELHOUSE.relative_to(ROOT)}")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Calls per second beside grpc.aio and a raw echo, interleaved in one run, server and client on a core each."""
+    install_all(session, "bench")
+    session.run("python", str(ROOT / "benchmarks" / "unary.py"), *session.posargs)
+
+
+@nox.session
+def startup(session: nox.Session) -> None:
+    """Import times over a bare interpreter, and process start to first served call."""
+    install_all(session, "bench")
+    session.run("python", str(ROOT / "benchmarks" / "startup.py"), *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """300 mDNS nodes in 10 processes: all listed within 10 s, none lost in 10 minutes (`-- --seconds 600`)."""
+    install_all(session, "test")
+    session.run("python", str(ROOT / "packages/micro-registry-mdns/tests/soak_mdns.py"), *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Writes constraints.txt: the versions that every other session installs."""
+    sources = [str(ROOT / "packages" / name / "pyproject.toml") for name in PACKAGES]
+    groups = ROOT / ".nox" / "groups.in"
+    groups.write_text("\n".join(requirement for group in GROUPS.values() for requirement in group))
+    ours = [part for name in PACKAGES for part in ("--no-emit-package", name)]
+    session.run(
+        "uv", "pip", "compile", "-q", "--universal", "--no-header", "--no-annotate", "--no-emit-index-url",
+        "--all-extras", "--upgrade", *ours, "-o", str(CONSTRAINTS), *sources, str(groups), external=True,
+        env={"UV_NO_PROGRESS": "1", **os.environ},
+    )  # fmt: skip

@@ -1,0 +1,104 @@
+"""The convention of the repository, held against the folders as they are."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = sorted(folder.name for folder in (ROOT / "packages").iterdir() if folder.is_dir())
+SUPPORT = {"micro-http", "micro-discovery", "micro-messaging"}
+
+MODULES = {"micro-service": "micro"}
+"""Distributions whose module is not called after them."""
+NOT_BY_KIND = {"micro-rpc"}
+"""Distributions that serve several kinds, and are called after the protocol instead."""
+
+
+def pyproject(package: str) -> dict[str, Any]:
+    return tomllib.loads((ROOT / "packages" / package / "pyproject.toml").read_text())
+
+
+def entry_points(package: str) -> dict[str, dict[str, str]]:
+    groups: dict[str, dict[str, str]] = pyproject(package)["project"].get("entry-points", {})
+    return groups
+
+
+def module(package: str) -> str | None:
+    return None if package == "micro-defaults" else MODULES.get(package, package.replace("-", "_"))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_pyproject_is_the_one_skeleton(package: str) -> None:
+    table = pyproject(package)
+    assert table["build-system"] == {"requires": ["hatchling>=1.27"], "build-backend": "hatchling.build"}
+    project = table["project"]
+    fixed = {key: project[key] for key in ("name", "version", "readme", "requires-python", "license", "classifiers")}
+    assert fixed == {
+        "name": package,
+        "version": pyproject("micro-core")["project"]["version"],
+        "readme": "README.md",
+        "requires-python": ">=3.11",
+        "license": "Apache-2.0",
+        "classifiers": ["Private :: Do Not Upload", "Typing :: Typed"],
+    }
+    plugin = any(group.startswith("micro.") for group in entry_points(package))
+    assert project.get("keywords") == (["micro-plugin"] if plugin else None)
+    for requirement in project["dependencies"]:
+        if requirement.startswith("micro-"):
+            assert re.fullmatch(r"[a-z-]+(\[[a-z]+\])?>=0\.1,<1", requirement), requirement
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_folder_distribution_module_group_and_name_agree(package: str) -> None:
+    folder = ROOT / "packages" / package
+    assert (folder / "README.md").read_text().startswith(f"# {package}\n")
+    name = module(package)
+    if name is None:
+        return
+    assert (folder / "src" / name / "py.typed").exists()
+    assert [path.name for path in (folder / "src").iterdir() if path.is_dir()] == [name]
+    for group, entries in entry_points(package).items():
+        assert set(entries.values()) <= {name, f"{name}.plugin"}
+        if group not in ("pytest11", "micro.content_type") and package not in NOT_BY_KIND:
+            kind = group.removeprefix("micro.")
+            assert list(entries) == [package.removeprefix(f"micro-{kind}-")]
+
+
+def test_the_workspace_sources_name_every_package() -> None:
+    sources = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["sources"]
+    assert sources == {package: {"workspace": True} for package in PACKAGES}
+
+
+def test_the_import_contract_names_every_package_in_its_layer() -> None:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / ".importlinter")
+    modules = {name for package in PACKAGES if (name := module(package))}
+    assert set(parser["importlinter"]["root_packages"].split()) == modules
+    layers = parser["importlinter:contract:layers"]["layers"].strip().splitlines()
+    support = {package.replace("-", "_") for package in SUPPORT}
+    assert layers[-1].strip() == "micro_core"
+    assert {name for layer in layers[1:-1] for name in layer.replace("|", " ").split()} == support
+    assert set(layers[0].replace("|", " ").split()) == modules - support - {"micro_core"}
+
+
+def test_the_readme_lists_every_package() -> None:
+    text = (ROOT / "README.md").read_text()
+    for package in PACKAGES:
+        assert f"`{package}`" in text, package
+
+
+def test_no_text_tells_to_install_our_names_from_an_index() -> None:
+    for path in [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("packages/**/*.md"),
+        *ROOT.glob("packages/*/src/**/*.py"),
+    ]:
+        for line in path.read_text().splitlines():
+            assert not re.search(r"pip install (?!.*--find-links).*\bmicro-", line), f"{path.relative_to(ROOT)}: {line}"
