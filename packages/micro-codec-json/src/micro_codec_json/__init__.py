@@ -1,1 +1,174 @@
-"""Codec `json`: application/json by msgspec."""
+"""Codec `json`: application/json by msgspec; annotations that hold pydantic models by pydantic.
+
+What goes out is what every release of Go Micro reads (WIRE §5.2): names as written, integers as numbers, never an empty
+body (a reply annotated None is `{}`), bytes as base64. What comes in may be more: quoted integers, as Go's protojson
+writes them, are read where an integer is due; unknown fields are left out, so that peers of different age understand
+each other. NaN and infinities are refused, for JSON has none, and so is nesting deeper than MAX_DEPTH.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from micro_core import Buffer, Codec, Decode, DecodeError, Encode, NoOptions, UnsupportedType, hookimpl
+
+from micro_codec_json import models
+from micro_codec_json.checks import MAX_DEPTH, has_infinity, too_deep
+from micro_codec_json.shape import Shape, shape_of
+
+__all__ = ["MAX_DEPTH", "JsonCodec", "micro_codec"]
+
+
+class JsonCodec(Codec):
+    """JSON of dataclasses, msgspec Structs, TypedDicts, attrs and pydantic classes, unions, and everything plain."""
+
+    content_types = ("application/json",)
+
+    def __init__(self, options: NoOptions | None = None) -> None:
+        pass
+
+    def encoder(self, type_: Any) -> Encode:  # noqa: D102
+        if type_ is None or type_ is type(None):
+            return _encode_nothing
+        if models.mentions_model(type_):
+            adapter = models.adapter(type_)
+            plain, builtins = models.dumper(adapter), adapter.dump_python
+            return _checked_encoder(plain, builtins, type_)
+        shape = shape_of(type_)
+        plain = msgspec.json.Encoder(enc_hook=models.enc_hook).encode
+        if shape.floats or shape.unbounded:
+            return _checked_encoder(plain, models.to_builtins, type_)
+        return _encoder(plain, type_)
+
+    def decoder(self, type_: Any) -> Decode:  # noqa: D102
+        if type_ is None or type_ is type(None):
+            return _decode_nothing
+        if models.mentions_model(type_):
+            return _deep_decoder(models.loader(models.adapter(type_)), _fail(type_))
+        shape = shape_of(type_)
+        try:
+            plain = msgspec.json.Decoder(type_, dec_hook=models.dec_hook).decode
+        except Exception as error:
+            raise UnsupportedType(f"JSON cannot carry {type_!r}: {error}") from error
+        mend = _lenient(type_, shape) if shape.integers else _fail(type_)
+        return (
+            _deep_decoder(_copying(plain) if shape.raw else plain, mend) if shape.unbounded else _decoder(plain, mend)
+        )
+
+
+def _encode_nothing(value: Any) -> bytes:
+    if value is not None:
+        raise UnsupportedType(f"expected None, not {type(value).__qualname__}")
+    return b"{}"
+
+
+_decode_any_object = msgspec.json.Decoder(dict[str, msgspec.Raw] | None).decode
+
+
+def _decode_nothing(body: Buffer) -> None:
+    try:
+        _decode_any_object(body)
+    except Exception as error:
+        raise DecodeError(f"this is not the JSON of None: {error}") from error
+
+
+def _encoder(plain: Encode, type_: Any) -> Encode:
+    def encode(value: Any) -> bytes:
+        try:
+            return plain(value)
+        except Exception as error:
+            raise _unsupported(value, type_, error) from error
+
+    return encode
+
+
+def _checked_encoder(plain: Encode, builtins: Callable[[Any], Any], type_: Any) -> Encode:
+    """For types that may hold NaN, which msgspec and pydantic write as `null`, or nest without end."""
+
+    def encode(value: Any) -> bytes:
+        try:
+            body = plain(value)
+            refused = b"null" in body and has_infinity(builtins(value))
+        except Exception as error:
+            raise _unsupported(value, type_, error) from error
+        if refused:
+            raise UnsupportedType(f"JSON has no NaN and no infinity, and this {type(value).__qualname__} holds one")
+        if too_deep(body):
+            raise UnsupportedType(f"a {type(value).__qualname__} nested deeper than {MAX_DEPTH} levels is not sent")
+        return body
+
+    return encode
+
+
+def _unsupported(value: Any, type_: Any, error: Exception) -> UnsupportedType:
+    return UnsupportedType(f"a {type(value).__qualname__} cannot be JSON of {type_!r}: {models.explain(error)}")
+
+
+Mend = Callable[[Buffer, Exception], Any]
+"""What is done about bytes that were refused: read them in another way, or raise DecodeError."""
+
+
+def _decoder(plain: Decode, mend: Mend) -> Decode:
+    def decode(body: Buffer) -> Any:
+        try:
+            return plain(body)
+        except Exception as error:
+            return mend(body, error)
+
+    return decode
+
+
+def _deep_decoder(plain: Decode, mend: Mend) -> Decode:
+    decode = _decoder(plain, mend)
+
+    def decode_checked(body: Buffer) -> Any:
+        if too_deep(body):
+            raise DecodeError(f"nested deeper than {MAX_DEPTH} levels")
+        return decode(body)
+
+    return decode_checked
+
+
+def _copying(plain: Decode) -> Decode:
+    """A `msgspec.Raw` points into the bytes it was decoded from; they are made its own."""
+    return lambda body: plain(bytes(memoryview(body)))
+
+
+def _fail(type_: Any) -> Mend:
+    def fail(body: Buffer, error: Exception) -> Any:
+        if isinstance(error, RecursionError):
+            raise DecodeError(f"nested deeper than {MAX_DEPTH} levels") from error
+        raise DecodeError(f"this is not the JSON of {_name(type_)}: {models.explain(error)}") from error
+
+    return fail
+
+
+def _lenient(type_: Any, shape: Shape) -> Mend:
+    """Reads quoted integers (WIRE §5.2), after the strict reading has failed over one."""
+    lax = msgspec.json.Decoder(type_, strict=False, dec_hook=models.dec_hook).decode
+    fail = _fail(type_)
+
+    def mend(body: Buffer, error: Exception) -> Any:
+        if not (isinstance(error, msgspec.ValidationError) and "`int" in str(error) and "got `str`" in str(error)):
+            return fail(body, error)
+        try:
+            value = lax(bytes(memoryview(body)))
+            if shape.floats and has_infinity(models.to_builtins(value)):
+                raise ValueError("JSON has no NaN and no infinity")
+        except Exception as second:
+            return fail(body, second)
+        return value
+
+    return mend
+
+
+def _name(type_: Any) -> str:
+    return type_.__qualname__ if isinstance(type_, type) else repr(type_)
+
+
+@hookimpl
+def micro_codec() -> type[Codec]:
+    """The class."""
+    return JsonCodec

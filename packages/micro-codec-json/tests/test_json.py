@@ -1,0 +1,335 @@
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum, IntEnum
+from typing import Any, Literal, TypedDict
+
+import attrs
+import msgspec
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from micro_codec_json import MAX_DEPTH, JsonCodec
+from micro_core import DecodeError, UnsupportedType
+
+
+class Color(Enum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+@dataclass
+class User:
+    name: str
+    id: int = 0
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Tree:
+    value: float
+    children: "list[Tree]" = field(default_factory=list)
+
+
+class Box(msgspec.Struct):
+    user: User
+    secret: bytes
+
+
+class Cat(msgspec.Struct, tag=True):
+    lives: int
+
+
+class Dog(msgspec.Struct, tag=True):
+    name: str
+
+
+class Point(TypedDict):
+    x: int
+    y: float
+
+
+@attrs.define
+class Car:
+    wheels: int
+
+
+class Model(pydantic.BaseModel):
+    name: str
+    at: datetime | None = None
+    ratio: float = pydantic.Field(default=1.0, alias="Ratio")
+
+
+class Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(strict=True)
+    at: datetime
+
+
+@dataclass
+class Holder:
+    models: list[Model]
+    strict: Strict | None = None
+
+
+class StructHolder(msgspec.Struct):
+    model: Model
+
+
+@dataclass
+class Other:
+    title: str
+
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+CASES = [
+    (User, User("Ada", 2**62, ["x"])),
+    (User | None, None),
+    (User | None, User("Ada")),
+    (User | int | str, "5"),
+    (int | str, "5"),
+    (int, -(2**63)),
+    (int, 2**64 - 1),
+    (Tree, Tree(1.5, [Tree(2.0)])),
+    (Box, Box(User("Ada"), b"\x00\xff")),
+    (Cat | Dog, Dog("Rex")),
+    (Point, {"x": 1, "y": 2.5}),
+    (Car, Car(4)),
+    (Color, Color.RED),
+    (Level, Level.HIGH),
+    (Literal["a", "b"], "b"),
+    (datetime, NOON),
+    (bytes, b"\x00\xff"),
+    (bytearray, bytearray(b"\x00\xff")),
+    (dict[str, list[int]], {"a": [1]}),
+    (dict[int, str], {1: "a"}),
+    (set[int], {1, 2}),
+    (tuple[int, str], (1, "a")),
+    (Any, {"a": [1, None, 2.5, "x", True]}),
+    (Any, None),
+    (None, None),
+    (type(None), None),
+    (Model, Model(name="Ada", at=NOON, Ratio=2.0)),
+    (list[Model], [Model(name="Ada")]),
+    (Model | None, None),
+    (Model | Strict, Strict(at=NOON)),
+    (dict[str, Model | Strict], {"a": Model(name="x"), "b": Strict(at=NOON)}),
+    (Holder, Holder([Model(name="Ada", Ratio=0.5)], Strict(at=NOON))),
+    (StructHolder, StructHolder(Model(name="Ada"))),
+]
+
+
+@pytest.fixture
+def codec():
+    return JsonCodec()
+
+
+@pytest.mark.parametrize(("type_", "value"), CASES, ids=repr)
+def test_what_is_encoded_is_decoded(codec, type_, value):
+    body = codec.encoder(type_)(value)
+    assert codec.decoder(type_)(body) == value
+    assert type(codec.decoder(type_)(memoryview(body))) is type(value)
+    assert codec.decoder(type_)(bytearray(body)) == value
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "body"),
+    [
+        (None, None, b"{}"),
+        (User, User("Ada", 2**53 + 1), b'{"name":"Ada","id":9007199254740993,"tags":[]}'),
+        (Any, User("Ada"), b'{"name":"Ada","id":0,"tags":[]}'),
+        (Any, Holder([Model(name="Ada")]), b'{"models":[{"name":"Ada","at":null,"Ratio":1.0}],"strict":null}'),
+        (Level, Level.HIGH, b"3"),
+        (bytes, b"\xff", b'"/w=="'),
+        (User | None, None, b"null"),
+    ],
+)
+def test_bytes_are_those_that_go_micro_reads(codec, type_, value, body):
+    assert codec.encoder(type_)(value) == body
+
+
+@pytest.mark.parametrize(
+    ("type_", "body", "value"),
+    [
+        (User, b'{"name":"Ada","id":"12"}\n', User("Ada", 12)),
+        (User, b' {"name":"Ada","new":{"deep":[1]}}\r\n', User("Ada")),
+        (list[int], b'["-9223372036854775808",2]', [-(2**63), 2]),
+        (None, b"null\n", None),
+        (None, b'{"msg":"x"}', None),
+        (Point, b'{"x":1,"y":2}', {"x": 1, "y": 2.0}),
+    ],
+)
+def test_more_is_read_than_is_written(codec, type_, body, value):
+    assert codec.decoder(type_)(body) == value
+
+
+BAD = [
+    (User, b"", "truncated"),
+    (User, b'{"name":"A', "truncated"),
+    (User, b'{"name":"Ada"} x', "trailing"),
+    (User, b'{"name":"\xff"}', "utf-8"),
+    (User, b'{"name":1}', r"\$\.name"),
+    (User, b'{"name":"a","id":"x"}', r"\$\.id"),
+    (User, b'{"name":"a","id":1.5}', r"\$\.id"),
+    (User, b'{"name":"a","tags":["b",2]}', r"\$\.tags\[1\]"),
+    (User, b"{}", "name"),
+    (User, b"null", "User"),
+    (Tree, b'{"value":NaN}', "malformed"),
+    (Tree, b'{"value":1e999}', r"\$\.value"),
+    (Point, b'{"x":"1","y":"nan"}', "NaN"),
+    (Any, b'"\\ud800"', ""),
+    (Any, b"\xef\xbb\xbf1", "malformed"),
+    (Any, b"1" * 5000, "range"),
+    (Model, b'{"name":1}', r"\$\.name"),
+    (Model, b'{"name":"x","Ratio":NaN}', "malformed"),
+    (list[Model], b'[{"name":"x"},{"name":[]}]', r"\$\[1\]\.name"),
+    (Model, b"", ""),
+    (Model, b"\xff", ""),
+    (Holder, b'{"models":[{}]}', "name"),
+    (None, b"", ""),
+    (None, b"[]", ""),
+]
+
+
+@pytest.mark.parametrize(("type_", "body", "text"), BAD)
+def test_bad_bytes_are_a_decode_error_that_says_where(codec, type_, body, text):
+    with pytest.raises(DecodeError, match=f"(?i){text}"):
+        codec.decoder(type_)(body)
+
+
+def nested(depth: int, inner: bytes = b"") -> bytes:
+    return b"[" * depth + inner + b"]" * depth
+
+
+@pytest.mark.parametrize("type_", [Any, User, Tree, list[Any], Model, Holder, None, dict[str, msgspec.Raw]], ids=repr)
+@pytest.mark.parametrize(
+    "bomb",
+    [b"[" * 300_000, b'{"a":' * 300_000, b'{"name":"x","new":' + nested(100_000) + b"}", nested(MAX_DEPTH + 1)],
+    ids=["lists", "dicts", "unknown field", "one too deep"],
+)
+def test_a_bomb_is_a_decode_error(codec, type_, bomb):
+    with pytest.raises(DecodeError):
+        codec.decoder(type_)(bomb)
+
+
+def test_depth_is_counted_outside_of_texts(codec):
+    value = {"a": ["[[[{{{" * 100, '\\"[' * 100, {}, []]}
+    assert codec.decoder(Any)(codec.encoder(Any)(value)) == value
+    assert codec.decoder(Any)(nested(MAX_DEPTH)) is not None
+    assert len(codec.decoder(Any)(b"[" + b",".join([b"[]"] * 200) + b"]")) == 200
+
+
+def test_unclosed_texts_take_linear_time(codec):
+    body = b"[" * 100 + b'"\\"' * 200_000
+    started = time.perf_counter()
+    with pytest.raises(DecodeError):
+        codec.decoder(Any)(body)
+    assert time.perf_counter() - started < 2
+
+
+ENDLESS: list[Any] = []
+ENDLESS.append(ENDLESS)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "text"),
+    [
+        (Any, float("nan"), "NaN"),
+        (Tree, Tree(1.0, [Tree(float("inf"))]), "NaN"),
+        (Point, {"x": 1, "y": float("-inf")}, "NaN"),
+        (Any, [Model(name="x", Ratio=float("nan"))], "NaN"),
+        (Model, Model(name="x", Ratio=float("nan")), "NaN"),
+        (Any, object(), "object"),
+        (Any, ENDLESS, "list"),
+        (Any, {(1, 2): 3}, "dict"),
+        (str, "\ud800", "str"),
+        (Model, "no model", "str"),
+        (None, 1, "None"),
+    ],
+)
+def test_a_value_that_cannot_be_carried_is_unsupported(codec, type_, value, text):
+    with pytest.raises(UnsupportedType, match=text):
+        codec.encoder(type_)(value)
+
+
+def test_a_value_nested_too_deep_is_not_sent(codec):
+    value: Any = 1
+    for _ in range(MAX_DEPTH + 1):
+        value = [value]
+    with pytest.raises(UnsupportedType, match="64"):
+        codec.encoder(Any)(value)
+
+
+class Plain:
+    pass
+
+
+@dataclass
+class Lost:
+    other: "Nowhere"  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("type_", "text"),
+    [
+        (Plain, "make it a dataclass"),
+        (list[Plain], "Plain"),
+        (complex, "complex"),
+        (User | Other, "tag=True"),
+        (Lost, "Nowhere"),
+        ("User", "User"),
+        (Model | Plain, "Plain"),
+    ],
+)
+def test_a_type_that_cannot_be_carried_is_unsupported(codec, type_, text):
+    for make in (codec.encoder, codec.decoder):
+        with pytest.raises(UnsupportedType, match=text):
+            make(type_)
+
+
+def test_a_decoded_raw_owns_its_bytes(codec):
+    body = bytearray(b'{"a": [1]}')
+    value = codec.decoder(dict[str, msgspec.Raw])(body)
+    body[:] = b"          "
+    assert bytes(value["a"]) == b"[1]"
+
+
+@given(st.binary())
+def test_no_bytes_raise_anything_else(body):
+    codec = JsonCodec()
+    for type_ in (Any, User, Point, Tree, Box, Model, Holder):
+        with suppress(DecodeError):
+            codec.decoder(type_)(body)
+
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(plain)
+def test_plain_values_survive(value):
+    codec = JsonCodec()
+    assert codec.decoder(Any)(codec.encoder(Any)(value)) == value
+
+
+def test_neither_pydantic_nor_attrs_is_imported():
+    script = (
+        "import sys; from typing import Any; from micro_codec_json import JsonCodec; c = JsonCodec();"
+        "c.decoder(Any)(c.encoder(Any)({'a': 1}));"
+        "assert not {'pydantic', 'attrs', 'attr'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
