@@ -1,0 +1,43 @@
+"""grpc.aio on uvloop with a generic handler: 100 bytes as they are, no protobuf to parse."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import closedloop
+import grpc
+
+
+async def echo(request: bytes, _: object) -> bytes:
+    return request
+
+
+async def serve() -> None:
+    server = grpc.aio.server()
+    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Echo", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    closedloop.ready(port)
+    await asyncio.Event().wait()
+
+
+async def load(port: int, callers: int, seconds: float) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary("/bench.Echo/Echo")
+
+        async def one() -> object:
+            return await call(closedloop.PAYLOAD, timeout=5)
+
+        await closedloop.measure(one, callers, seconds)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        closedloop.run(serve)
+    else:
+        closedloop.run(lambda: load(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
