@@ -1,1 +1,96 @@
-"""Selector `roundrobin`: each node in turn."""
+"""Selector `roundrobin`: each node in turn.
+
+The turn is shared by all calls of a service and outlives changes of the node set: a new set continues after the node
+that was taken last, or, when that one is gone, after the place where it stood. The first turn of a service begins at a
+random node, so that many clients do not march in step.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from random import SystemRandom
+from threading import Lock
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from micro_core import Node, NodeSet, Outcome, Selector, hookimpl
+from micro_core.component import NoOptions
+
+__all__ = ["RoundRobinSelector", "micro_selector"]
+
+MAX_SERVICES = 1_000
+"""Services whose turn is remembered when their node set changes; the least recently changed is forgotten first."""
+
+
+class _Turn:
+    """A place in the ring of nodes: the index of the node that is next."""
+
+    __slots__ = ("next", "nodes")
+
+    def __init__(self, nodes: tuple[Node, ...], start: int) -> None:
+        self.nodes = nodes
+        self.next = start
+
+    def take(self, taken: set[int]) -> int | None:
+        """The next one that is not taken. Only the one whose turn it is moves the turn on; others keep theirs."""
+        count = len(self.nodes)
+        for index in range(self.next, self.next + count):
+            if index % count not in taken:
+                if index == self.next:
+                    self.next = (index + 1) % count
+                return index % count
+        return None
+
+    def continued(self, nodes: tuple[Node, ...]) -> _Turn | None:
+        """The same place in a changed ring, or None when no node of this one is left."""
+        places = {node.id: index for index, node in enumerate(nodes)}
+        for node in (*self.nodes[self.next :], *self.nodes[: self.next]):
+            if node.id in places:
+                return _Turn(nodes, places[node.id])
+        return None
+
+
+class RoundRobinSelector(Selector):
+    """Each node in turn. May be shared by threads."""
+
+    def __init__(self, options: NoOptions) -> None:
+        self._turns: WeakKeyDictionary[NodeSet, _Turn] = WeakKeyDictionary()
+        self._latest: OrderedDict[str, _Turn] = OrderedDict()
+        self._lock: Final = Lock()
+
+    def select(self, nodes: NodeSet, *, key: bytes | None = None) -> Iterator[Node]:
+        """As `Selector.select`; ignores the key. A retry takes the next turn, too."""
+        taken: set[int] = set()
+        while len(taken) < len(nodes.nodes):
+            with self._lock:
+                index = self._turn(nodes).take(taken)
+            if index is None:
+                return
+            taken.add(index)
+            yield nodes.nodes[index]
+
+    def done(self, node: Node, outcome: Outcome, seconds: float) -> None:
+        """As `Selector.done`; nothing is learnt from it."""
+
+    def _turn(self, nodes: NodeSet) -> _Turn:
+        turn = self._turns.get(nodes)
+        if turn is None:
+            turn = self._turns[nodes] = self._begin(nodes)
+        return turn
+
+    def _begin(self, nodes: NodeSet) -> _Turn:
+        latest = self._latest.pop(nodes.service, None)
+        turn = latest.continued(nodes.nodes) if latest else None
+        if turn is None:
+            turn = _Turn(nodes.nodes, SystemRandom().randrange(len(nodes.nodes)))
+        self._latest[nodes.service] = turn
+        if len(self._latest) > MAX_SERVICES:
+            self._latest.popitem(last=False)
+        return turn
+
+
+@hookimpl
+def micro_selector() -> type[Selector]:
+    """The class behind entry point `roundrobin`."""
+    return RoundRobinSelector
