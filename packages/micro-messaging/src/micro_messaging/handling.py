@@ -1,0 +1,90 @@
+"""Running a handler for one event, and what it decided."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+import anyio
+from micro_core import Capability, ConfigurationError, Event, EventHandler, Message, SubscribeOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one attempt: acknowledged, or why not and in how many seconds to try again (None: backoff)."""
+
+    acked: bool
+    reason: str = ""
+    delay: float | None = None
+
+
+ACKED = Verdict(True)
+
+
+def failed(error: BaseException) -> Verdict:
+    """The verdict of a handler that raised."""
+    return Verdict(False, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+
+
+class HandledEvent(Event):
+    """An event whose first decision counts."""
+
+    __slots__ = ("_decided", "attempt", "message", "topic", "verdict")
+
+    def __init__(self, topic: str, message: Message, attempt: int) -> None:
+        self.topic = topic
+        self.message = message
+        self.attempt = attempt
+        self.verdict: Verdict | None = None
+        self._decided: anyio.Event | None = None
+
+    async def ack(self) -> None:  # noqa: D102
+        self.decide(ACKED)
+
+    async def nack(self, delay: float = 0.0) -> None:  # noqa: D102
+        self.decide(Verdict(False, "the handler did not acknowledge it", max(0.0, delay)))
+
+    def decide(self, verdict: Verdict) -> None:
+        """Settles the event, unless it is."""
+        if self.verdict is None:
+            self.verdict = verdict
+            if self._decided is not None:
+                self._decided.set()
+
+    async def decision(self, seconds: float) -> Verdict:
+        """The verdict, awaited for so many seconds where the handler left it to others."""
+        if self.verdict is None:
+            self._decided = anyio.Event()
+            with anyio.move_on_after(seconds):
+                await self._decided.wait()
+        return self.verdict or Verdict(False, f"neither ack nor nack within {seconds:g} s of the handler's return")
+
+    def __repr__(self) -> str:
+        return f"<Event on {self.topic!r}, attempt {self.attempt}>"
+
+
+async def handle(handler: EventHandler, event: HandledEvent, *, manual_ack: bool) -> Exception | None:
+    """Runs the handler; afterwards `event.verdict` is its decision, or None where it is still to come.
+
+    Returns what the handler raised, for the log.
+    """
+    try:
+        await handler(event)
+    except Exception as error:
+        event.decide(failed(error))
+        return error
+    if not manual_ack:
+        event.decide(ACKED)
+    return None
+
+
+def check_options(broker: str, capabilities: AbstractSet[Capability], options: SubscribeOptions) -> None:
+    """Raises ConfigurationError for a capability that the broker lacks, ValueError for a concurrency below 1."""
+    missing = sorted(capability.value for capability in options.requires - capabilities)
+    if missing:
+        has = ", ".join(sorted(capability.value for capability in capabilities)) or "nothing of the kind"
+        raise ConfigurationError(f"broker {broker!r} does not promise {', '.join(missing)}; it promises {has}")
+    if options.concurrency < 1:
+        raise ValueError(f"concurrency is at least 1, not {options.concurrency}")
+    if options.queue is not None and (not options.queue or not options.queue.isprintable()):
+        raise ValueError(f"not a name for a queue: {options.queue!r}")
