@@ -48,3 +48,8 @@ def test_the_tree_at_the_top_of_the_module_names_every_error() -> None:
     for name, kind in vars(errors).items():
         if isinstance(kind, type) and issubclass(kind, errors.MicroError):
             assert name in errors.__doc__
+
+
+def test_transport_errors_survive_pickling() -> None:
+    copy = pickle.loads(pickle.dumps(errors.TransportError("why", errors.Reset.GONE, processed=True)))
+    assert (str(copy), copy.reason, copy.processed) == ("why", errors.Reset.GONE, True)

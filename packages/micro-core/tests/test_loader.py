@@ -120,6 +120,9 @@ def test_two_distributions_of_one_name_are_told_apart_by_distribution(install: I
         pytest.param(GOOD.replace("micro_registry()", "micro_regstry()"), "micro_regstry", id="mistyped hook"),
         pytest.param(GOOD.replace("size: int", "size: complex"), "no option can be a", id="option type"),
         pytest.param(GOOD.replace("(frozen=True)", ""), "not a frozen dataclass", id="options class"),
+        pytest.param(GOOD.replace("size: int", "size: 'Later'"), "importable at run time", id="option annotation"),
+        pytest.param(GOOD.replace("reach = Reach.PROCESS", ""), "does not declare reach", id="class attribute"),
+        pytest.param("raise SystemExit(3)", "fails while being imported: SystemExit: 3", id="exit"),
     ],
 )
 def test_a_broken_plugin_says_what_is_wrong(install: Install, code: str | None, says: str) -> None:
@@ -157,6 +160,9 @@ def test_a_plugin_for_another_core_is_refused_before_it_is_imported(install: Ins
         (">0.1", False),
         ("<0.1", False),
         ("===weird", True),
+        ("==0.*", True),
+        ("==1.*", False),
+        ("!=0.1.*", False),
     ],
 )
 def test_requirements_are_judged_by_numbers(requirement: str, met: bool) -> None:
@@ -211,3 +217,34 @@ def test_a_broken_extension_says_how_to_go_without(install: Install) -> None:
         loader.load_extensions()
     with pytest.raises(UnknownPlugin, match="extension 'anta'"):
         loader.load_extensions(["anta"])
+
+
+def test_two_extensions_of_one_name_are_told(install: Install) -> None:
+    for distribution in ("micro-x", "micro-y"):
+        module = distribution.replace("-", "_")
+        install(distribution, group="micro.extension", name="ant", module=module, code=EXTENSION.format(name="a"))
+    with pytest.raises(AmbiguousPlugin, match=r"micro-x 1\.2 and micro-y 1\.2"):
+        loader.load_extensions()
+
+
+def test_a_kind_that_does_not_exist_is_told() -> None:
+    with pytest.raises(UnknownPlugin, match="did you mean 'registry'"):
+        loader.load("regstry", "memory")
+
+
+def test_an_entry_point_must_name_a_module(install: Install) -> None:
+    install("micro-shelf", name="shelf", module="micro_shelf:Shelf", code=None)
+    with pytest.raises(BrokenPlugin, match="must name the module that holds the hook"):
+        loader.load("registry", "shelf")
+
+
+def test_distributions_are_compared_as_installers_compare_them(install: Install) -> None:
+    install("micro-shelf", name="shelf", module="micro_shelf", code=GOOD)
+    assert loader.load("registry", "shelf@Micro_Shelf").name == "shelf"
+
+
+def test_a_codec_that_cannot_be_built_is_broken(install: Install) -> None:
+    code = CODEC.replace("def __init__(self, options): ...", "def __init__(self, options, more): ...")
+    install("micro-shout", group="micro.content_type", name="text/shout", module="micro_shout", code=code)
+    with pytest.raises(BrokenPlugin, match="codec Shout of micro-shout"):
+        loader.ContentTypes()("text/shout")

@@ -107,3 +107,34 @@ def test_a_secret_in_a_file_is_read_again_when_it_changes(tmp_path: Path) -> Non
     file.unlink()
     with pytest.raises(OptionError, match="cannot be read"):
         secret.reveal()
+
+
+@pytest.mark.parametrize(
+    ("field", "says"),
+    [
+        ("x: float = option(float('nan'), help='', minimum=0)", "not nan"),
+        ("x: int = option(-5, help='', minimum=0)", "its default: -5 is below"),
+        ("x: int = option('five', help='')", "its default: expected a whole number"),
+        ("x: str = option('a', help='', minimum=0)", "bounds are for numbers"),
+        ("x: tuple[int, str] = option((), help='')", "no option can be a"),
+        ("x: tuple[()] = option((), help='')", "no option can be a"),
+    ],
+)
+def test_a_declaration_that_contradicts_itself_is_told(field: str, says: str) -> None:
+    names: dict[str, object] = {"option": option, "dataclass": dataclass, "__name__": __name__}
+    exec(f"@dataclass(frozen=True)\nclass Bad:\n    {field}\n", names)
+    with pytest.raises(OptionError) as caught:
+        option_fields(names["Bad"])  # type: ignore[arg-type]
+    assert says in str(caught.value)
+
+
+def test_an_enum_of_numbers_is_read_from_text() -> None:
+    class Level(Enum):
+        LOW = 1
+
+    @dataclass(frozen=True)
+    class Leveled:
+        level: Level = option(Level.LOW, help="")
+
+    Leveled.__annotations__["level"] = Level
+    assert make_options(Leveled, {"level": "1"}).level is Level.LOW

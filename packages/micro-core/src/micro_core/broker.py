@@ -35,7 +35,7 @@ class Event(ABC):
     Attributes:
         topic: where it was published.
         message: head (lower-case names; `content-type` among them) and body.
-        attempt: 1 at the first delivery to this subscriber, counting on.
+        attempt: 1 at the first delivery to this subscriber, or to any member of its queue, counting on.
     """
 
     __slots__ = ()
@@ -63,7 +63,8 @@ class SubscribeOptions:
     Attributes:
         queue: members of one queue share the messages, each goes to one of them; None: every subscriber gets each.
         concurrency: how many handlers run at once, at least 1.
-        manual_ack: the handler acknowledges by `ack` or `nack`; else one that returns has, and one that raises has not.
+        manual_ack: the handler acknowledges by `ack` or `nack`, and one that ends with neither has not; else one that
+            returns has, and one that raises has not.
         requires: capabilities without which subscribing fails.
     """
 
@@ -80,11 +81,16 @@ class Subscription(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """No new events; returns when running handlers have returned. Idempotent, also when cancelled."""
+        """No new events; returns when running handlers have returned. Idempotent, also when cancelled.
+
+        Not to be called by a handler of the subscription, which it would wait for.
+        """
 
 
 class Broker(Component, ABC):
     """Delivers messages. Built as `Broker(registry, options)`.
+
+    The registry is there for brokers without a server of their own, which find each other by it.
 
     A handler that raises never ends the broker: the message is redelivered with backoff where the broker promises
     AT_LEAST_ONCE, finally dead-lettered, and each failure is logged. Handlers of one subscription run at most

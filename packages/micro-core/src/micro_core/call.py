@@ -58,11 +58,22 @@ class Stream(ABC):
 
     @abstractmethod
     async def send(self, value: Any) -> None:
-        """Sends one value; waits while the peer does not read. Raises RPCError when the stream is over."""
+        """Sends one value; waits while the peer does not read.
+
+        Raises:
+            RPCError: the stream is over; with the server's own error where it sent one.
+            UnsupportedType: the value cannot be carried; nothing was sent.
+        """
 
     @abstractmethod
     async def recv(self) -> Any:
-        """The next value. Raises EndOfStream when the peer ended well, RPCError when it failed."""
+        """The next value.
+
+        Raises:
+            EndOfStream: the peer ended well.
+            RPCError: it failed.
+            DecodeError: the value is not of the type asked for; the stream goes on.
+        """
 
     @abstractmethod
     async def end(self) -> None:
@@ -113,8 +124,9 @@ class Call:
         deadline: clock seconds at which the call is over; None for a stream without one.
         streaming: whether it is a stream.
         content_type: bare content type; None leaves the choice to the client.
-        idempotent: True when it may be repeated though it may have been processed; None leaves it to the endpoint.
-        retries: how often a call whose outcome is unknown may be repeated; None for the client's option.
+        idempotent: True when it may be repeated though it may have been processed; None leaves it to the endpoint,
+            whose metadata may say `idempotent: "true"`.
+        retries: how often an idempotent call whose outcome is unknown may be repeated; None for the client's option.
         address: call this address instead of asking discovery.
         filter: which nodes may be called.
         key: affinity for selectors that know it.

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from micro_core.call import Call, Reply
 from micro_core.component import Component
 
 
 class Client(Component, ABC):
-    """Makes calls. Built as `Client(discovery, selector, transport, codecs, options)`."""
+    """Makes calls. Built as `Client(discovery, selector, transport, codecs, options)`.
+
+    How an attempt ends:
+
+        what happened                          outcome        error                     tried again
+        TransportError, processed=False        NOT_PROCESSED  503                       always
+        a reply with `micro-unprocessed: 1`    NOT_PROCESSED  the reply's               always
+        TransportError, processed=True         UNKNOWN        408 for DEADLINE or 503   if idempotent
+        the server answers 408                 UNKNOWN        Timeout                   if idempotent
+        any other error from the server        ANSWERED       the class of its code     never
+        a reply                                OK             DecodeError, if any       never
+
+    Errors made here have the id `go.micro.client`.
+    """
+
+    protocol: ClassVar[str] = "mucp"
+    """The wire protocol it speaks: nodes whose metadata names another one are not called."""
 
     @abstractmethod
     async def call(self, call: Call) -> Reply:
         """One unary call: encode, choose a node, send, decode; again where that is safe.
 
         Every attempt is appended to `call.attempts`, and every node taken from the selector is given back by `done`
-        exactly once, also when cancelled. A call whose `deadline` is None gets the client's default.
+        exactly once, also when cancelled. A call whose `deadline` is None gets the client's default. A call with an
+        `address` asks neither discovery nor selector; its attempts name a node whose id is the address.
 
         Raises:
             RPCError: with outcome, service, endpoint, node, attempts and elapsed filled in. When attempts run out it is
@@ -27,4 +45,11 @@ class Client(Component, ABC):
 
     @abstractmethod
     async def stream(self, call: Call) -> Reply:
-        """Opens a stream; `Reply.stream` is open. Raises RPCError as `call`, when no node would open it."""
+        """Opens a stream on the first node that takes it; `Reply.stream` is open.
+
+        A server that refuses need not have answered yet: its refusal is then raised by the stream's first `recv`. The
+        node is given back by `done` once the stream is open.
+
+        Raises:
+            RPCError: as `call`, when no node would open it.
+        """

@@ -23,8 +23,9 @@ class Codec(Plugin, ABC):
     def encoder(self, type_: Any) -> Encode:
         """A function from values of that type to bytes.
 
-        `type_` is any annotation; `typing.Any` takes whatever the codec can carry. The function raises
-        UnsupportedType for a value it cannot carry, and nothing else.
+        `type_` is any annotation, `None` among them; `typing.Any` takes whatever the codec can carry. The function
+        raises UnsupportedType for a value it cannot carry, and nothing else; whether the value is of the type is the
+        type checker's business.
 
         Raises:
             UnsupportedType: the type cannot be carried; the text names it.
@@ -51,5 +52,10 @@ class Codecs(Protocol):
         ...
 
     def __call__(self, content_type: str) -> Codec:
-        """The codec of a bare content type. Raises UnsupportedContentType."""
+        """The codec of a bare content type.
+
+        Raises:
+            UnsupportedContentType: none is installed for it.
+            PluginError: one is, but it cannot be had.
+        """
         ...

@@ -27,7 +27,11 @@ class Component(Plugin):
 
     Entering acquires what the component needs and raises a `MicroError` that says why when it cannot. Leaving releases
     everything, also when it is cancelled; leaving twice does nothing. An exception raised inside the `async with` block
-    comes out as it is, never inside an `ExceptionGroup`.
+    comes out as it is, never inside an `ExceptionGroup`. The task that entered leaves; what was left is not entered
+    again.
+
+    What a component is given (a transport, a registry) is entered by whoever built it, before it, and left after it.
+    A background task of its own that fails is logged and started again; the block does not see it.
     """
 
     backends: ClassVar[frozenset[str]] = frozenset({"asyncio", "trio"})

@@ -119,14 +119,22 @@ class TransportError(MicroError):
 
     Attributes:
         reason: what happened.
-        processed: False when the peer has surely not processed the call, so that it may be tried elsewhere whatever it
-            does; True when bytes left and the outcome is unknown.
+        processed: False when no handler can have seen the call, so that it may be tried elsewhere whatever it does;
+            True when one may have, and the outcome is unknown.
     """
 
     def __init__(self, detail: str, reason: Reset, *, processed: bool) -> None:
         super().__init__(detail)
         self.reason = reason
         self.processed = processed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles with its reason."""
+        return (_transport_error, (str(self), self.reason, self.processed))
+
+
+def _transport_error(detail: str, reason: Reset, processed: bool) -> TransportError:
+    return TransportError(detail, reason, processed=processed)
 
 
 class RPCError(MicroError):
@@ -161,7 +169,8 @@ class RPCError(MicroError):
 
     def __str__(self) -> str:
         """The code and detail; on the caller's side also what was called, where, how often and for how long."""
-        text = f"{self.code} {self.status}: {self.detail}" if self.detail else f"{self.code} {self.status}"
+        head = f"{self.code} {self.status}".strip() if self.code else self.status
+        text = ": ".join(part for part in (head, self.detail) if part)
         return f"{text} ({self._circumstances()})" if self.service else text
 
     def _circumstances(self) -> str:
@@ -309,6 +318,9 @@ _BY_CODE: dict[int, type[RPCError]] = {kind.default_code: kind for kind in RPCEr
 
 
 def from_wire(detail: str, *, id: str = "", code: int = 0, status: str | None = None) -> RPCError:
-    """The error that a reply describes, as the class of its code; a code without a class gives a plain `RPCError`."""
+    """The error that a reply describes, as the class of its code; a code without a class gives a plain `RPCError`.
+
+    Subclasses that users made are never revived.
+    """
     kind = _BY_CODE.get(code, RPCError)
     return kind(detail, id=id, code=code, status=status)

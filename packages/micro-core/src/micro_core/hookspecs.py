@@ -3,6 +3,9 @@
 The first seven answer *which one*: the loader imports the one module that was chosen by name, and asks its hook for the
 class. The last four answer *who else*: extensions, asked once when a service or client is built. No hook is called on
 the path of a call.
+
+An entry point names a module, and the module holds the hook. An implementation may leave out arguments it does not
+need: `def micro_registry() -> type[Registry]` is a whole hook for a module with one registry.
 """
 
 from __future__ import annotations

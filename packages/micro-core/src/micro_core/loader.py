@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -49,6 +50,9 @@ KINDS: Mapping[str, type[Any]] = MappingProxyType(
     }
 )
 """The kinds of plugin that are chosen by name, and the class each must be of."""
+
+_DECLARED = {"registry": ("reach",), "codec": ("content_types",), "broker": ("capabilities",)}
+"""Class attributes that a plugin of the kind must set."""
 
 CONTENT_TYPES = "micro.content_type"
 EXTENSIONS = "micro.extension"
@@ -90,6 +94,8 @@ def load(kind: str, wanted: str, *, selected_by: str = "", references: bool = Tr
         BrokenPlugin: it cannot be imported, answers no hook, is not a whole class of its kind, or asks for another
             micro-core.
     """
+    if kind not in KINDS:
+        raise UnknownPlugin(f"there is no kind of plugin {kind!r}; {did_you_mean(kind, KINDS)}")
     where = f" (selected by {selected_by})" if selected_by else ""
     if ":" in wanted:
         if not references:
@@ -119,8 +125,8 @@ def load_plugin(kind: str, plugin: InstalledPlugin, where: str = "") -> type[Any
 class ContentTypes:
     """The installed codecs by content type: the `Codecs` that clients and servers are given.
 
-    Found through entry points of group `micro.content_type`, imported when first asked for. Codecs have no options of
-    their own unless `options` holds some for their name.
+    Found through entry points of group `micro.content_type`, imported when first asked for, built with their default
+    options. `codecs` holds those that are there already, by content type.
     """
 
     def __init__(self, codecs: Mapping[str, Codec] | None = None) -> None:
@@ -153,7 +159,10 @@ class ContentTypes:
         cls: type[Codec] = load_plugin("codec", candidates[0])
         if content_type not in cls.content_types:
             raise BrokenPlugin(f"{cls.__qualname__} of {candidates[0].distribution} does not speak {content_type!r}")
-        return cls(cls.Options())  # type: ignore[call-arg]
+        try:
+            return cls(cls.Options())  # type: ignore[call-arg]
+        except Exception as error:
+            raise BrokenPlugin(f"codec {cls.__qualname__} of {candidates[0].distribution}: {error}") from error
 
 
 def load_extensions(disabled: Iterable[str] = ()) -> pluggy.PluginManager:
@@ -162,8 +171,10 @@ def load_extensions(disabled: Iterable[str] = ()) -> pluggy.PluginManager:
     Raises:
         BrokenPlugin: one of them cannot be imported or has a hook that does not exist; the text says how to go without.
         UnknownPlugin: a name that is disabled is not installed.
+        AmbiguousPlugin: two distributions offer one name.
     """
     installed = plugins(EXTENSIONS)
+    _one_claimant_each(installed)
     off = set(disabled)
     unknown = off - {plugin.name for plugin in installed}
     if unknown:
@@ -186,8 +197,17 @@ def load_extensions(disabled: Iterable[str] = ()) -> pluggy.PluginManager:
     return _manager_of(modules, "extensions")
 
 
+def _one_claimant_each(installed: tuple[InstalledPlugin, ...]) -> None:
+    for first, second in pairwise(installed):  # sorted by name
+        if first.name == second.name:
+            raise AmbiguousPlugin(f"extension {first.name!r} is claimed by {_claimants([first, second])}; remove one")
+
+
 def _choose(group: str, kind: str, wanted: str, where: str) -> InstalledPlugin:
+    from micro_core.metadata import normal
+
     name, _, distribution = wanted.partition("@")
+    distribution = normal(distribution)
     installed = plugins(group)
     named = [plugin for plugin in installed if plugin.name == name]
     chosen = [plugin for plugin in named if not distribution or plugin.distribution == distribution]
@@ -210,16 +230,20 @@ def _claimants(claiming: Iterable[InstalledPlugin]) -> str:
 
 def _import(plugin: InstalledPlugin, title: str) -> ModuleType:
     _check_core(plugin, title)
+    if not all(part.isidentifier() for part in plugin.module.split(".")):
+        raise BrokenPlugin(
+            f"{title}: its entry point is {plugin.module!r}; it must name the module that holds the hook"
+        )
     try:
         return importlib.import_module(plugin.module)
     except ModuleNotFoundError as error:
-        if error.name == plugin.module:
+        if error.name and f"{plugin.module}.".startswith(f"{error.name}."):
             raise BrokenPlugin(f"{title}: its module {plugin.module} does not exist; install it again") from error
         raise BrokenPlugin(
             f"{title} needs the module {error.name!r}, which is not installed; "
             f"install {plugin.distribution} with its dependencies"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BrokenPlugin(f"{title} fails while being imported: {type(error).__name__}: {error}") from error
 
 
@@ -238,10 +262,12 @@ def _manager_of(modules: Iterable[tuple[InstalledPlugin, ModuleType]], title: st
     manager.add_hookspecs(hookspecs)
     try:
         for plugin, module in modules:
-            manager.register(module, name=f"{plugin.group}:{plugin.name}")
+            manager.register(module, name=f"{plugin.group}:{plugin.name}@{plugin.distribution}")
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         raise BrokenPlugin(f"{title} has a hook that does not fit: {error}") from error
+    except ValueError as error:  # one module under two names
+        raise BrokenPlugin(f"{title}: {error}") from error
     return manager
 
 
@@ -249,7 +275,7 @@ def _resolve(reference: str, where: str) -> object:
     module, _, attribute = reference.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BrokenPlugin(f"{reference!r}{where} cannot be had: {type(error).__name__}: {error}") from error
 
 
@@ -260,6 +286,9 @@ def _checked(kind: str, answer: object, title: str) -> type[Any]:
     missing = sorted(getattr(answer, "__abstractmethods__", ()))
     if missing:
         raise BrokenPlugin(f"{title}: {answer.__qualname__} does not implement {', '.join(missing)}")
+    unset = [name for name in _DECLARED.get(kind, ()) if not hasattr(answer, name)]
+    if unset:
+        raise BrokenPlugin(f"{title}: {answer.__qualname__} does not declare {', '.join(unset)}")
     cls: type[Plugin] = answer
     try:
         option_fields(cls.Options)

@@ -48,8 +48,8 @@ def index(found: Iterable[Distribution]) -> Mapping[str, tuple[InstalledPlugin, 
         text = distribution.read_text("entry_points.txt")
         if not text or "micro." not in text:
             continue
-        name = _normal(distribution.metadata["Name"] or "")
-        if name in seen:
+        name = normal(distribution.metadata["Name"] or "")
+        if not name or name in seen:
             continue
         seen.add(name)
         requires = _core_requirement(distribution)
@@ -70,14 +70,15 @@ def _order(plugin: InstalledPlugin) -> tuple[str, str]:
     return plugin.name, plugin.distribution
 
 
-def _normal(name: str) -> str:
+def normal(name: str) -> str:
+    """A distribution's name as it is compared: `Micro_Registry.X` is `micro-registry-x`."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _core_requirement(distribution: Distribution) -> str:
     for line in distribution.requires or ():
-        match = re.fullmatch(r"micro[-_.]core\s*\(?([^;()]*)\)?\s*(?:;.*)?", line.strip(), re.IGNORECASE)
-        if match and "extra" not in line:
+        match = re.fullmatch(r"micro[-_.]core\s*(?:\[[^]]*\])?\s*\(?([^;()]*)\)?\s*", line.strip(), re.IGNORECASE)
+        if match:  # one with a marker is conditional, and left to the installer
             return match.group(1).replace(" ", "")
     return ""
 
@@ -96,10 +97,13 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _meets(have: tuple[int, ...], clause: str) -> bool:
-    match = re.fullmatch(r"(>=|<=|==|!=|~=|>|<)(\d+(?:\.\d+)*)", clause)
+    match = re.fullmatch(r"(>=|<=|==|!=|~=|>|<)(\d+(?:\.\d+)*)(\.\*)?", clause)
     if match is None:
         return True
     operator, wanted = match.group(1), _numbers(match.group(2))
+    if match.group(3):
+        same = have[: len(wanted)] == wanted
+        return same if operator == "==" else not same
     if operator == "~=":
         parts = [int(part) for part in match.group(2).split(".")]
         return have >= wanted and have < (*parts[:-2], parts[-2] + 1) if len(parts) > 1 else True

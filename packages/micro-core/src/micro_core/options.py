@@ -106,6 +106,8 @@ class OptionField:
         return tuple(self._bounded(_read_one(self.type, part)) for part in parts)
 
     def _bounded(self, value: Any) -> Any:
+        if value != value:
+            raise OptionError("expected a number, not nan")
         if self.minimum is not None and value < self.minimum:
             raise OptionError(f"{value} is below the least allowed, {self.minimum}")
         if self.maximum is not None and value > self.maximum:
@@ -119,26 +121,44 @@ _TYPES = (str, int, float, bool, Path, Secret)
 def option_fields(options: type[Any]) -> Mapping[str, OptionField]:
     """The declared options by name.
 
-    Raises OptionError for a class that is no frozen dataclass, or a field of a type that no option may have.
+    Raises OptionError for a class that is no frozen dataclass, a field of a type that no option may have, or a default
+    out of its own bounds.
     """
-    if not dataclasses.is_dataclass(options) or not getattr(options, "__dataclass_params__").frozen:  # noqa: B009
-        raise OptionError(f"{options.__qualname__} of {options.__module__} is not a frozen dataclass")
-    hints = get_type_hints(options)
+    parameters = getattr(options, "__dataclass_params__", None)
+    if parameters is None or not parameters.frozen or not hasattr(options, "__mro__"):
+        raise OptionError(f"{options!r} is not a frozen dataclass")
+    try:
+        hints = get_type_hints(options)
+    except NameError as error:
+        raise OptionError(f"{options.__qualname__}: {error}; its annotations must be importable at run time") from None
     return {field.name: _declared(options, field, hints[field.name]) for field in dataclasses.fields(options)}
 
 
 def _declared(options: type[Any], field: dataclasses.Field[Any], hint: Any) -> OptionField:
     bare, optional = _without_none(hint)
-    many = get_origin(bare) is tuple
+    many = get_origin(bare) is tuple and get_args(bare)[1:] == (...,)
     if many:
         bare = get_args(bare)[0]
+    title = f"{options.__module__}.{options.__qualname__}.{field.name}"
     if not (bare in _TYPES or (isinstance(bare, type) and issubclass(bare, Enum))):
-        raise OptionError(f"{options.__module__}.{options.__qualname__}.{field.name}: no option can be a {hint!r}")
+        raise OptionError(f"{title}: no option can be a {hint!r}")
     default = field.default if field.default_factory is MISSING else field.default_factory()
     meta = field.metadata
-    return OptionField(
+    declared = OptionField(
         field.name, bare, many, optional, default, meta.get("help", ""), meta.get("minimum"), meta.get("maximum")
     )
+    if (declared.minimum, declared.maximum) != (None, None) and bare not in (int, float):
+        raise OptionError(f"{title}: bounds are for numbers")
+    if not declared.required:
+        _checked_default(declared, title)
+    return declared
+
+
+def _checked_default(field: OptionField, title: str) -> None:
+    try:
+        field.read(field.default)
+    except OptionError as error:
+        raise OptionError(f"{title}: its default: {error}") from None
 
 
 def _without_none(hint: Any) -> tuple[Any, bool]:
@@ -160,7 +180,10 @@ def make_options(options: type[Any], values: Mapping[str, object]) -> Any:
     missing = [field.name for field in known.values() if field.required and field.name not in values]
     if missing:
         raise OptionError(f"option {missing[0]!r} has no default and was not given")
-    return options(**{name: _named(known[name], value) for name, value in values.items()})
+    try:
+        return options(**{name: _named(known[name], value) for name, value in values.items()})
+    except ValueError as error:  # from the class's own __post_init__
+        raise OptionError(str(error)) from error
 
 
 def _named(field: OptionField, value: object) -> Any:
@@ -187,7 +210,7 @@ def _read_one(type_: type[Any], value: object) -> Any:
 def _read_int(_: type[Any], value: object) -> int:
     try:
         if isinstance(value, str):
-            return int(value.replace("_", ""))
+            return int(value)
     except ValueError:
         pass
     raise OptionError(f"expected a whole number, not {value!r}")
@@ -210,6 +233,12 @@ def _read_bool(_: type[Any], value: object) -> bool:
     raise OptionError(f"expected true or false, not {value!r}")
 
 
+def _read_path(_: type[Any], value: object) -> Path:
+    if isinstance(value, str) and value:
+        return Path(value).expanduser()
+    raise OptionError(f"expected a path, not {value!r}")
+
+
 def _read_text(type_: type[Any], value: object) -> Any:
     if isinstance(value, str):
         return type_(value)
@@ -217,16 +246,16 @@ def _read_text(type_: type[Any], value: object) -> Any:
 
 
 def _read_enum(type_: type[Any], value: object) -> Any:
-    try:
-        return type_(value)
-    except ValueError:
-        allowed = ", ".join(str(member.value) for member in type_)
-        raise OptionError(f"expected one of {allowed}, not {value!r}") from None
+    for member in type_:
+        if value in (member.value, str(member.value)):
+            return member
+    allowed = ", ".join(str(member.value) for member in type_)
+    raise OptionError(f"expected one of {allowed}, not {value!r}")
 
 
 _READERS: dict[type[Any], Any] = {
     str: _read_text,
-    Path: _read_text,
+    Path: _read_path,
     Secret: _read_text,
     int: _read_int,
     float: _read_seconds,

@@ -8,13 +8,6 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 
-def _nothing() -> Mapping[str, str]:
-    return _NOTHING
-
-
-_NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True)
 class Value:
     """The shape of a request or reply, as Go Micro registers it: a name, a Go type name, the fields inside."""
@@ -31,7 +24,7 @@ class Endpoint:
     name: str
     request: Value | None = None
     response: Value | None = None
-    metadata: Mapping[str, str] = field(default_factory=_nothing, hash=False)
+    metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +33,7 @@ class Node:
 
     id: str
     address: str
-    metadata: Mapping[str, str] = field(default_factory=_nothing, hash=False)
+    metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +44,7 @@ class ServiceRecord:
     version: str
     nodes: tuple[Node, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
-    metadata: Mapping[str, str] = field(default_factory=_nothing, hash=False)
+    metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +53,8 @@ class Snapshot:
 
     Attributes:
         services: one record per name and version.
-        departed: ids of nodes that said goodbye since the watch began: absence without one is doubted.
+        departed: ids of nodes that said goodbye since the watch began and did not come back: absence without a
+            goodbye is doubted.
         stale_since: clock seconds since when the registry does not answer, or None while it does.
     """
 

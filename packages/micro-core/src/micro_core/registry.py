@@ -43,6 +43,9 @@ class Reach(Enum):
 class Registry(Component, ABC):
     """Keeps which nodes serve what. Built as `Registry(options)`.
 
+    A node is known by its id within its service's name: registered again with another version, it moves. Version,
+    endpoints and metadata of a record are those that were registered last. A record without nodes changes nothing.
+
     Records from elsewhere are untrusted: one that cannot be read is left out and logged once, it never fails a lookup.
     Every method may be called by many tasks at once. A cancelled call leaves the registry as usable as before.
     """
@@ -97,8 +100,9 @@ class Registry(Component, ABC):
     def watch(self, name: str | None) -> AbstractAsyncContextManager[AsyncIterator[Snapshot]]:
         """Snapshots of one name, or of every service for None.
 
-        Level-triggered: the first snapshot comes at once and is complete, then one after each change; changes that
-        follow each other quickly may be joined into one, the last state is always delivered. An unknown name is an
-        empty snapshot, not an error. While the registry does not answer, one snapshot says so by `stale_since`; the
-        watch reconnects by itself and never ends. Leaving the block stops it, also when cancelled.
+        Level-triggered: the first snapshot comes at once and is complete, then one after each change, the end of a
+        node's time included; changes that follow each other quickly may be joined into one, the last state is always
+        delivered. An unknown name is an empty snapshot, not an error. While the registry does not answer, one snapshot
+        says so by `stale_since` and holds what was known last; its return is a snapshot too. The watch reconnects by
+        itself and never ends. Leaving the block stops it, also when cancelled.
         """

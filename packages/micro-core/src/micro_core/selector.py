@@ -11,13 +11,17 @@ from micro_core.records import Node, NodeSet
 
 
 class Selector(Plugin, ABC):
-    """Chooses nodes. Built as `Selector(options)`. Synchronous, no I/O, no cache of services."""
+    """Chooses nodes. Built as `Selector(options)`. Synchronous, no I/O, no cache of services.
+
+    Used in the thread of one event loop. Nodes are told apart by their id.
+    """
 
     @abstractmethod
     def select(self, nodes: NodeSet, *, key: bytes | None = None) -> Iterator[Node]:
         """The nodes in the order in which they should be tried.
 
-        Lazy: taking a node begins an attempt, and work is done only for nodes that are taken. Yields each node of the
+        Lazy: taking a node begins an attempt, so a caller takes one only when it will be tried, and work is done only
+        for nodes that are taken. Yields each node of the
         set at most once and ends when all were taken; an empty set yields nothing. `key` asks selectors that know
         affinity to send equal keys to the same node; others ignore it.
         """

@@ -28,7 +28,8 @@ class Exchange(ABC):
 
     `send` and `recv` may run at the same time in two tasks, but no two `send` and no two `recv`. A cancelled `recv`
     loses nothing. A cancelled `send` leaves an exchange that works, with the message sent whole or not at all, or one
-    that was reset.
+    that was reset. A refusal that `accept` answered to an opening ends the exchange: `recv` raises EndOfStream, and
+    `trailer` holds the refusal's head.
 
     Attributes:
         request: what the caller opened with.
@@ -56,7 +57,7 @@ class Exchange(ABC):
     async def end(self, trailer: Head | None = None, body: Buffer = b"") -> None:
         """Ends this side; the other may go on sending. Idempotent.
 
-        `body` is for wires whose end carries an envelope.
+        `body` is for wires whose end carries an envelope; it is not a message and reaches no `recv`.
 
         Raises:
             TransportError: the exchange was reset or is gone.
@@ -75,7 +76,7 @@ class Exchange(ABC):
     def reset(self, reason: Reset) -> None:
         """Cuts the exchange short; wakes a waiting `recv` and `send`. Idempotent, and nothing after both sides ended.
 
-        Synchronous: it is called from a cancelled task, a deadline sweep, a finaliser.
+        Synchronous: it is called from a cancelled task or a deadline sweep, always in the event loop's thread.
         """
 
 
@@ -90,7 +91,10 @@ class UnaryCall(ABC):
 
     @abstractmethod
     def cancel(self, reason: Reset) -> None:
-        """The caller is gone or gave up. Synchronous, idempotent, also before `run`, also after."""
+        """The caller is gone or gave up. Synchronous, idempotent, also before `run`, also after.
+
+        May be called where no task runs, like `accept`.
+        """
 
 
 class StreamCall(ABC):
@@ -125,7 +129,8 @@ class Listener(ABC):
     async def drain(self, deadline: float) -> None:
         """Takes no new work; returns when what was accepted has ended, or at the deadline (clock seconds).
 
-        Calls that still arrive are refused in a way that lets the caller try elsewhere. Idempotent.
+        Calls that still arrive are refused in a way that lets the caller try elsewhere (`micro-unprocessed: 1`).
+        Accepted streams run on; the deadline ends the waiting, not the work. Idempotent.
         """
 
     @abstractmethod
@@ -141,15 +146,16 @@ class Transport(Component, ABC):
 
     @abstractmethod
     async def call(self, address: str, request: Message, *, verify_name: str | None = None, deadline: float) -> Message:
-        """One unary exchange; returns the reply, whatever its head says.
+        """One unary exchange; returns the reply, whatever its head says. The request is left as it is.
 
-        `deadline` is in clock seconds. A cancelled call leaves no connection behind that could carry its late reply to
-        another call. `verify_name` is the name that the peer's certificate must hold, where there is TLS.
+        `deadline` is in clock seconds and covers dialling too. A cancelled call leaves no connection behind that could
+        carry its late reply to another call. `verify_name` is the name that the peer's certificate must hold, where there is TLS.
 
         Raises:
-            TransportError: with `processed=False` when nothing can have reached a handler (the dial failed, nothing was
-                written), True when the outcome is unknown; reason DEADLINE at the deadline, PROTOCOL for a reply that
-                cannot be parsed or is over a limit, GONE when the peer closed half way.
+            TransportError: with `processed=False` when no handler can have seen the call (the dial failed, nothing was
+                written), True when the outcome is unknown; reason DEADLINE at the deadline, REFUSED when the dial
+                failed, PROTOCOL for a reply that cannot be parsed or is over a limit, GONE when the peer closed half
+                way.
             ValueError: a head with a line break, NUL or other byte that no header may hold, or a malformed address.
         """
 
@@ -159,8 +165,8 @@ class Transport(Component, ABC):
     ) -> Exchange:
         """Opens a stream; `deadline` (clock seconds) covers opening it, not its life.
 
-        `opening` is the body of the opening message, which mucp's servers discard. The caller ends or resets the
-        exchange.
+        Returns when the opening was sent; the server need not have answered. `opening` is the body of the opening
+        message, which reaches no `recv`. The caller ends or resets the exchange.
 
         Raises:
             TransportError, ValueError: as `call`.
