@@ -149,7 +149,8 @@ class Transport(Component, ABC):
         """One unary exchange; returns the reply, whatever its head says. The request is left as it is.
 
         `deadline` is in clock seconds and covers dialling too. A cancelled call leaves no connection behind that could
-        carry its late reply to another call. `verify_name` is the name that the peer's certificate must hold, where there is TLS.
+        carry its late reply to another call. `verify_name` is the name that the peer's certificate must hold, where
+        there is TLS.
 
         Raises:
             TransportError: with `processed=False` when no handler can have seen the call (the dial failed, nothing was
