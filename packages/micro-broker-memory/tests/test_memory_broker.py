@@ -117,9 +117,9 @@ async def test_nack_redelivers_and_manual_ack_settles() -> None:
     assert [event.attempt for event in inbox.events] == [1, 2]
 
 
-async def test_what_is_never_acknowledged_comes_back() -> None:
+async def test_what_the_handler_leaves_undecided_comes_back() -> None:
     inbox = Inbox()
-    async with memory_broker(ack_timeout=0.01, backoff=0.001) as broker:
+    async with memory_broker(backoff=0.001) as broker:
         await broker.subscribe("t", inbox, SubscribeOptions(manual_ack=True))
         await broker.publish("t", text("x"), deadline=soon())
         await until(lambda: len(inbox.events) > 1)

@@ -7,8 +7,18 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from micro_core import Capability, ConfigurationError, Event, Message, SubscribeOptions
-from micro_messaging import ACKED, DuplicateFilter, HandledEvent, Waker, check_options, check_topic, handle, supervise
+from micro_core import Capability, ConfigurationError, Event, EventHandler, Message, SubscribeOptions
+from micro_messaging import (
+    ACKED,
+    DuplicateFilter,
+    HandledEvent,
+    Verdict,
+    Waker,
+    check_options,
+    check_topic,
+    handle,
+    supervise,
+)
 
 
 @pytest.mark.parametrize("topic", ["", "a\nb", "a\x00", "\x7f", "a\x85b", "x" * 1025, "\ud800"])
@@ -56,45 +66,40 @@ def event() -> HandledEvent:
     return HandledEvent("t", Message({}), 1)
 
 
-@pytest.mark.anyio
-async def test_a_handler_that_returns_has_acknowledged_and_one_that_raises_has_not() -> None:
-    async def well(_: Event) -> None: ...
-
-    async def badly(_: Event) -> None:
-        raise KeyError("k")
-
-    good, bad = event(), event()
-    assert await handle(well, good, manual_ack=False) is None
-    assert good.verdict == ACKED
-    assert isinstance(await handle(badly, bad, manual_ack=False), KeyError)
-    assert bad.verdict is not None
-    assert (bad.verdict.acked, bad.verdict.reason) == (False, "KeyError: 'k'")
+async def leaves(_: Event) -> None: ...
 
 
-@pytest.mark.anyio
-async def test_the_first_decision_counts() -> None:
-    async def both(given: Event) -> None:
-        await given.nack(3.0)
-        await given.ack()
+async def raises(_: Event) -> None:
+    raise KeyError("k")
 
-    one = event()
-    await handle(both, one, manual_ack=True)
-    assert one.verdict is not None
-    assert (one.verdict.acked, one.verdict.delay) == (False, 3.0)
+
+async def decides_twice(given: Event) -> None:
+    await given.nack(3.0)
+    await given.ack()
+
+
+async def acks_and_raises(given: Event) -> None:
+    await given.ack()
+    raise KeyError("k")
 
 
 @pytest.mark.anyio
-async def test_a_manual_ack_may_come_after_the_handler_and_is_missed_when_it_does_not() -> None:
-    async def leaves(_: Event) -> None: ...
-
-    late, never = event(), event()
-    await handle(leaves, late, manual_ack=True)
-    await handle(leaves, never, manual_ack=True)
-    assert late.verdict is None
-    async with anyio.create_task_group() as group:
-        group.start_soon(late.ack)
-        assert await late.decision(5.0) == ACKED
-    assert not (await never.decision(0.01)).acked
+@pytest.mark.parametrize(
+    ("handler", "manual_ack", "verdict"),
+    [
+        (leaves, False, ACKED),
+        (leaves, True, Verdict(False, "the handler ended with neither ack nor nack")),
+        (raises, False, Verdict(False, "KeyError: 'k'")),
+        (raises, True, Verdict(False, "KeyError: 'k'")),
+        (decides_twice, False, Verdict(False, "the handler refused it by nack", 3.0)),
+        (decides_twice, True, Verdict(False, "the handler refused it by nack", 3.0)),
+        (acks_and_raises, True, ACKED),
+    ],
+)
+async def test_what_a_handler_decides(handler: EventHandler, manual_ack: bool, verdict: Verdict) -> None:
+    decided, error = await handle(handler, event(), manual_ack=manual_ack)
+    assert decided == verdict
+    assert isinstance(error, KeyError) == (handler in (raises, acks_and_raises))
 
 
 @pytest.mark.anyio

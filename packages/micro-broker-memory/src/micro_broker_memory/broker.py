@@ -28,6 +28,7 @@ from micro_messaging import (
     Limits,
     Redelivery,
     Tally,
+    Verdict,
     Waker,
     check_options,
     check_size,
@@ -80,18 +81,17 @@ class MemorySubscription(Subscription):
     async def _deliver(self, delivery: Delivery) -> None:
         event = HandledEvent(self.topic, delivery.letter.copy(), delivery.attempt)
         try:
-            await self._handle(event)
-            verdict = await event.decision(self._broker.options.ack_timeout)
+            verdict = await self._handle(event)
         except BaseException:
             self._store.put_back(self._group, delivery)
             raise
         self._store.settle(self._group, delivery, verdict)
 
-    async def _handle(self, event: HandledEvent) -> None:
+    async def _handle(self, event: HandledEvent) -> Verdict:
         task = anyio.get_current_task().id
         self._running.add(task)
         try:
-            error = await handle(self._handler, event, manual_ack=self._options.manual_ack)
+            verdict, error = await handle(self._handler, event, manual_ack=self._options.manual_ack)
         finally:
             self._running.discard(task)
             self._slots.release()
@@ -100,6 +100,7 @@ class MemorySubscription(Subscription):
         if error is not None:
             subscriber = self._group.lane.subscriber
             log.warning("attempt %d of %s on %r failed", event.attempt, subscriber, self.topic, exc_info=error)
+        return verdict
 
     async def aclose(self) -> None:  # noqa: D102
         self._open = False
@@ -137,7 +138,6 @@ class MemoryBroker(Broker):
         attempts: int = option(10, help="deliveries of an event before it is a dead letter", minimum=1)
         backoff: float = option(0.1, help="seconds before the second delivery; each wait is twice the last", minimum=0)
         backoff_max: float = option(30.0, help="longest wait between deliveries", minimum=0)
-        ack_timeout: float = option(30.0, help="how long a manual ack may take after the handler returned", minimum=0)
         message_limit: int = option(4 * MEBIBYTE, help="largest event in bytes", minimum=1)
         lane_messages: int = option(1000, help="events waiting for one subscriber or queue", minimum=1)
         lane_bytes: int = option(16 * MEBIBYTE, help="bytes waiting for one subscriber or queue", minimum=1)

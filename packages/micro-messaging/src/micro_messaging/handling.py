@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-import anyio
 from micro_core import Capability, ConfigurationError, Event, EventHandler, Message, SubscribeOptions
 
 
@@ -19,6 +18,7 @@ class Verdict:
 
 
 ACKED = Verdict(True)
+_UNDECIDED = Verdict(False, "the handler ended with neither ack nor nack")
 
 
 def failed(error: BaseException) -> Verdict:
@@ -29,53 +29,43 @@ def failed(error: BaseException) -> Verdict:
 class HandledEvent(Event):
     """An event whose first decision counts."""
 
-    __slots__ = ("_decided", "attempt", "message", "topic", "verdict")
+    __slots__ = ("attempt", "message", "topic", "verdict")
 
     def __init__(self, topic: str, message: Message, attempt: int) -> None:
         self.topic = topic
         self.message = message
         self.attempt = attempt
         self.verdict: Verdict | None = None
-        self._decided: anyio.Event | None = None
 
     async def ack(self) -> None:  # noqa: D102
         self.decide(ACKED)
 
     async def nack(self, delay: float = 0.0) -> None:  # noqa: D102
-        self.decide(Verdict(False, "the handler did not acknowledge it", max(0.0, delay)))
+        self.decide(Verdict(False, "the handler refused it by nack", max(0.0, delay)))
 
-    def decide(self, verdict: Verdict) -> None:
-        """Settles the event, unless it is."""
+    def decide(self, verdict: Verdict) -> Verdict:
+        """Settles the event, unless it is; returns what counts."""
         if self.verdict is None:
             self.verdict = verdict
-            if self._decided is not None:
-                self._decided.set()
-
-    async def decision(self, seconds: float) -> Verdict:
-        """The verdict, awaited for so many seconds where the handler left it to others."""
-        if self.verdict is None:
-            self._decided = anyio.Event()
-            with anyio.move_on_after(seconds):
-                await self._decided.wait()
-        return self.verdict or Verdict(False, f"neither ack nor nack within {seconds:g} s of the handler's return")
+        return self.verdict
 
     def __repr__(self) -> str:
         return f"<Event on {self.topic!r}, attempt {self.attempt}>"
 
 
-async def handle(handler: EventHandler, event: HandledEvent, *, manual_ack: bool) -> Exception | None:
-    """Runs the handler; afterwards `event.verdict` is its decision, or None where it is still to come.
+async def handle(handler: EventHandler, event: HandledEvent, *, manual_ack: bool) -> tuple[Verdict, Exception | None]:
+    """Runs the handler; returns its decision and, for the log, what it raised.
 
-    Returns what the handler raised, for the log.
+    A handler that raised has not acknowledged, unless it had before; one that acknowledges itself and ended with
+    neither `ack` nor `nack` has not either.
     """
+    error: Exception | None = None
     try:
         await handler(event)
-    except Exception as error:
-        event.decide(failed(error))
-        return error
-    if not manual_ack:
-        event.decide(ACKED)
-    return None
+    except Exception as raised:
+        error = raised
+        event.decide(failed(raised))
+    return event.decide(_UNDECIDED if manual_ack else ACKED), error
 
 
 def check_options(broker: str, capabilities: AbstractSet[Capability], options: SubscribeOptions) -> None:
