@@ -1,0 +1,224 @@
+"""A bound address."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import anyio
+from micro_core import Accept, ConfigurationError, Head, Listener, Message
+
+from micro_http.address import format_address, parse_address
+from micro_http.limits import Limits
+from micro_http.loops import Acceptor, Loop, Timer, Waiter, current_loop
+from micro_http.names import WireNames
+from micro_http.parse import Tables
+from micro_http.server import Exchanges, ServerConnection
+from micro_http.write import reply_start
+
+_TICK = 0.1
+_PATIENCE = 1.0
+
+
+class HTTPListener(Listener):
+    """Serves until it is closed. Also an async context manager that closes it."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        address: str,
+        accept: Accept,
+        limits: Limits,
+        draining: Callable[[Head], Message],
+        exchanges: Exchanges | None,
+    ) -> None:
+        self.address = address
+        self.loop = loop
+        self.clock = loop.clock
+        self.limits = limits
+        self.names = WireNames()
+        self.tables = Tables()
+        self.exchanges = exchanges
+        self.draining: Callable[[Head], Message] | None = None
+        self._accept = accept
+        self._refusal = draining
+        self._starts: dict[str, bytes] = {}
+        self._connections: set[ServerConnection] = set()
+        self._watched: set[ServerConnection] = set()
+        self._timer: Timer | None = None
+        self._idle_timer: Timer | None = None
+        self._acceptor: Acceptor | None = None
+        self._changed: Waiter | None = None
+        self._closed = False
+
+    async def start_on(self, bound: socket.socket) -> None:
+        """Begins to accept."""
+        self._acceptor = await self.loop.accept(bound, lambda: ServerConnection(self, self._accept))
+
+    def start(self, status: str) -> bytes:
+        """The status line, remembered. Raises ValueError for what is no status."""
+        line = self._starts.get(status)
+        if line is None:
+            line = self._starts[status] = reply_start(status)
+        return line
+
+    # What connections tell
+
+    def opened(self, connection: ServerConnection) -> None:
+        """A new connection."""
+        self._connections.add(connection)
+        if self._closed:
+            connection.wire.abort()
+        elif self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.limits.idle_seconds / 2, self._look_at_idle)
+
+    def closed(self, connection: ServerConnection) -> None:
+        """A connection is gone and its call has ended."""
+        self._connections.discard(connection)
+        self._watched.discard(connection)
+        self.ended()
+
+    def ended(self) -> None:
+        """A call has ended."""
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    def watch(self, connection: ServerConnection) -> None:
+        """Calls its `expire` when it is due."""
+        self._watched.add(connection)
+        if self._timer is None and not self._closed:
+            self._timer = self.loop.call_later(_TICK, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self.clock()
+        for connection in tuple(self._watched):
+            if connection.due <= now:
+                connection.expire()
+            if connection.due == float("inf"):
+                self._watched.discard(connection)
+        if self._watched and not self._closed:
+            self._timer = self.loop.call_later(_TICK, self._look)
+
+    def _look_at_idle(self) -> None:
+        self._idle_timer = None
+        for connection in tuple(self._connections):
+            connection.close_if_quiet()
+        if self._connections and not self._closed:
+            self._idle_timer = self.loop.call_later(self.limits.idle_seconds / 2, self._look_at_idle)
+
+    # The end
+
+    async def drain(self, deadline: float) -> None:
+        """Takes no new work; see `Listener.drain`.
+
+        Replies say `Connection: close`, except to Go's client, whose next call would fail on it (WIRE §4). Requests
+        that still arrive, on new connections too, are answered with what `draining` makes of their heads.
+        """
+        self.draining = self._refusal
+        while any(connection.busy for connection in self._connections) and self.clock() < deadline:
+            self._changed = self.loop.waiter()
+            with anyio.move_on_after(deadline - self.clock()):
+                await self._changed
+
+    async def aclose(self) -> None:
+        """See `Listener.aclose`. Handlers that do not end at once are left to themselves after a second."""
+        if not self._closed:
+            self._closed = True
+            if self._acceptor is not None:
+                self._acceptor.close()
+            for timer in (self._timer, self._idle_timer):
+                if timer is not None:
+                    timer.cancel()
+            for connection in tuple(self._connections):
+                connection.close_now()
+        with anyio.CancelScope(shield=True), anyio.move_on_after(_PATIENCE):
+            await self.loop.checkpoint()
+            while self._connections:
+                self._changed = self.loop.waiter()
+                await self._changed
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def unavailable(head: Head) -> Message:
+    """The plain refusal of a server that is leaving."""
+    return Message({":status": "503"})
+
+
+async def listen(
+    address: str,
+    accept: Accept,
+    limits: Limits | None = None,
+    *,
+    draining: Callable[[Head], Message] = unavailable,
+    exchanges: Exchanges | None = None,
+) -> HTTPListener:
+    """Binds `host:port` and serves until it is closed (port 0: any free one; empty host: every interface).
+
+    `accept` is what `Transport.listen` says: it sees `:method` and `:path` beside the headers; a reply may hold
+    `:status`, 200 where it is missing, and `connection: close`. `draining` makes the answer to requests that arrive
+    while the listener drains. `exchanges` is needed where `accept` takes streams.
+
+    Raises:
+        ConfigurationError: the address cannot be parsed or bound; the text says why and how to choose another.
+    """
+    loop = current_loop()
+    bound = await _bind(address)
+    host, port = bound.getsockname()[:2]
+    limits = Limits() if limits is None else limits
+    listener = HTTPListener(loop, format_address(host, port), accept, limits, draining, exchanges)
+    await listener.start_on(bound)
+    return listener
+
+
+async def _bind(address: str) -> socket.socket:
+    try:
+        host, port = parse_address(address)
+        if not host:
+            return _every_interface(port)
+        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return _prepared(socket.create_server(found[0][4][:2], family=found[0][0], backlog=1024))
+    except ValueError as error:
+        raise ConfigurationError(f"cannot listen: {error}") from error
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen at {address}: {_cure(error)}") from error
+
+
+def _every_interface(port: int) -> socket.socket:
+    if socket.has_dualstack_ipv6():
+        try:
+            return _prepared(
+                socket.create_server(("", port), family=socket.AF_INET6, backlog=1024, dualstack_ipv6=True)
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+    return _prepared(socket.create_server(("", port), backlog=1024))
+
+
+def _prepared(bound: socket.socket) -> socket.socket:
+    bound.setblocking(False)
+    return bound
+
+
+def _cure(error: OSError) -> str:
+    cures = {
+        errno.EADDRINUSE: "the port is in use; choose another, or port 0 for any free one",
+        errno.EACCES: "the port is reserved for the superuser; choose one above 1023",
+        errno.EADDRNOTAVAIL: "this machine has no such address; choose one of its own, or an empty host for all",
+    }
+    if isinstance(error, socket.gaierror):
+        return f"the host has no address ({error.strerror}); choose an address of this machine"
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return cures.get(error.errno or 0, f"{reason}; choose another address")

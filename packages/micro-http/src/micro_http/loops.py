@@ -1,0 +1,159 @@
+"""The little that connections need of an event loop, so that they are written once.
+
+Connections are asyncio protocols: callbacks for what arrives, a wire to write to. Under asyncio and uvloop they are
+driven by the loop itself, and an idle one costs no task. Under trio `micro_http.trio_loop` drives the same objects from
+a reader and a writer task each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Protocol, TypeVar, cast
+
+from micro_core import Clock, capture_clock
+
+P = TypeVar("P", bound=asyncio.Protocol)
+
+
+class Wire(Protocol):
+    """What a connection writes to: the part of asyncio's transport that is used."""
+
+    def write(self, data: bytes, /) -> None:
+        """Sends it all, some time."""
+
+    def write_eof(self) -> None:
+        """Nothing more will be sent."""
+
+    def close(self) -> None:
+        """Closes when everything is sent."""
+
+    def abort(self) -> None:
+        """Closes at once."""
+
+    def is_closing(self) -> bool:
+        """Whether it closes."""
+
+    def pause_reading(self) -> None:
+        """Reads nothing for now."""
+
+    def resume_reading(self) -> None:
+        """Reads on."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Sets how much may wait before the protocol is told."""
+
+    def get_extra_info(self, name: str, default: Any = None, /) -> Any:
+        """`socket`, `peername`, or the default."""
+
+
+class Waiter(Protocol):
+    """A value that one task waits for: the part of asyncio's future that is used."""
+
+    def done(self) -> bool:
+        """Whether there is a value or an error."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Gives the value."""
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """Gives the error."""
+
+    def __await__(self) -> Generator[Any, None, Any]: ...
+
+
+class Timer(Protocol):
+    """A call that was put off."""
+
+    def cancel(self) -> None:
+        """Calls it off."""
+
+
+class Acceptor(Protocol):
+    """Something that accepts connections until it is closed."""
+
+    def close(self) -> None:
+        """Closes when everything is sent."""
+
+
+class Loop(ABC):
+    """An event loop.
+
+    Attributes:
+        clock: its own.
+        waiter: makes a new one.
+        spawn: runs a coroutine, which must not raise, in a task of its own. The caller keeps what is returned.
+    """
+
+    clock: Clock
+    waiter: Callable[[], Waiter]
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
+
+    @abstractmethod
+    def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Calls it later."""
+
+    @abstractmethod
+    async def connect(self, host: str, port: int, factory: Callable[[], P]) -> P:
+        """A connected protocol. Raises OSError."""
+
+    @abstractmethod
+    async def accept(self, bound: socket.socket, factory: Callable[[], asyncio.Protocol]) -> Acceptor:
+        """Accepts on a listening socket, a protocol for each connection."""
+
+    @abstractmethod
+    async def checkpoint(self) -> None:
+        """Lets others run."""
+
+
+class AsyncioLoop(Loop):
+    """asyncio, and whatever is installed as its loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.clock = capture_clock()
+        self.waiter = self._loop.create_future
+        self.spawn = self._loop.create_task
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """See `Loop`."""
+        return self._loop.call_later(seconds, call)
+
+    async def connect(self, host: str, port: int, factory: Callable[[], P]) -> P:
+        """See `Loop`."""
+        _, protocol = await self._loop.create_connection(factory, host, port)
+        return protocol
+
+    async def accept(self, bound: socket.socket, factory: Callable[[], asyncio.Protocol]) -> Acceptor:
+        """See `Loop`."""
+        return await self._loop.create_server(factory, sock=bound, backlog=1024)
+
+    async def checkpoint(self) -> None:
+        """See `Loop`."""
+        await asyncio.sleep(0)
+
+
+def current_loop() -> Loop:
+    """The running one. Raises RuntimeError outside of asyncio and trio."""
+    if "trio" in sys.modules:
+        import trio
+
+        if trio.lowlevel.in_trio_run():
+            from micro_http.trio_loop import TrioLoop
+
+            return TrioLoop()
+    return AsyncioLoop()
+
+
+def readable(wire: Wire) -> bool:
+    """Whether something has arrived that was not read yet; on an idle connection: whether it is of no more use."""
+    number = cast("socket.socket", wire.get_extra_info("socket")).fileno()
+    if number < 0:
+        return True
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return bool(poll.poll(0))

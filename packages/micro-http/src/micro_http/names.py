@@ -1,0 +1,74 @@
+"""Header names: lower-case in memory, `Micro-Service` on the wire. Both ways are looked up, not computed."""
+
+from __future__ import annotations
+
+import re
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HOST = re.compile(r"(?:[A-Za-z0-9._~%\-]*|\[[0-9A-Fa-f:.%]+\])(?::[0-9]{1,5})?")
+_ROOM = 1024
+_LONGEST = 128
+
+CONTROLS = bytes(byte for byte in range(32) if byte != 9) + b"\x7f"
+"""What no header may hold; the line ends among them are counted."""
+
+FRAMING = frozenset(
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Names that belong to the connection: never written from a head."""
+
+
+class LowerNames(dict[str, str]):
+    """From a name as it arrives to the name in memory. `KeyError` for what is no token. Bounded."""
+
+    def __missing__(self, name: str) -> str:
+        if _TOKEN.fullmatch(name) is None:
+            raise KeyError(name)
+        lower = name.lower()
+        if len(self) < _ROOM and len(name) <= _LONGEST:
+            self[name] = lower
+        return lower
+
+
+class HostNames(dict[str, bool]):
+    """Whether a `Host` is one. Bounded."""
+
+    def __missing__(self, host: str) -> bool:
+        good = _HOST.fullmatch(host) is not None
+        if len(self) < _ROOM and len(host) <= _LONGEST:
+            self[host] = good
+        return good
+
+
+class WireNames(dict[str, str]):
+    r"""From a name in memory to `\r\nMicro-Service: `, or to an empty text for what is not written. Bounded.
+
+    Raises ValueError for a name that is no token.
+    """
+
+    def __missing__(self, name: str) -> str:
+        if name.startswith(":") or name.lower() in FRAMING:
+            text = ""
+        elif _TOKEN.fullmatch(name) is None:
+            raise ValueError(f"{name!r} cannot be the name of a header")
+        else:
+            text = f"\r\n{canonical(name)}: "
+        if len(self) < _ROOM and len(name) <= _LONGEST:
+            self[name] = text
+        return text
+
+
+def canonical(name: str) -> str:
+    """As Go writes it: `micro-id` becomes `Micro-Id`."""
+    return "-".join(part.capitalize() for part in name.split("-"))

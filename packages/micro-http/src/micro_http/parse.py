@@ -1,0 +1,395 @@
+"""Reads HTTP/1.1 messages from bytes that were cut anywhere. No I/O, no clock: bytes in, messages out.
+
+One rule stands behind every check: what two readers could take for different messages is refused, never mended. So a
+line ends with CRLF and nothing else; a header's name is a token, followed by its colon at once; no line is folded; no
+header holds a control character but the tab; there is one `Host`, one `Content-Length` of digits alone, or one
+`Transfer-Encoding` that is `chunked`, never two of these; a chunk's size is hexadecimal digits and nothing behind
+them; there are no trailers. Both sides are read like that: a reply that is open to two readings is as bad.
+
+The common case is fast because it is taken whole: a head that is there completely is decoded and split once, names
+are looked up in a bounded table which knows only good ones, and *one* pass over the raw bytes removes every control
+character: the head is clean when exactly the line ends are missing afterwards. Repeated names are noticed by the count
+of entries. A head that arrives in pieces is joined and searched from where the last search ended; a body that does is
+collected.
+
+Of a repeated header the first value counts, as in Go. Text is UTF-8, which Go sends raw; a line that is not is read as
+Latin-1.
+"""
+
+from __future__ import annotations
+
+import re
+
+from micro_core import Head, Message
+
+from micro_http.limits import Limits
+from micro_http.names import CONTROLS, HostNames, LowerNames
+
+_REQUEST = re.compile(r"([A-Z]{1,32}) (/[!\"$-~]*) HTTP/1\.([01])")
+_REPLY = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [^\r\n]*)?")
+_BROKEN = re.compile(rb"(?<!\r)\n|\r[^\n]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
+_SINGLE = frozenset({"content-length", "host", "transfer-encoding"})
+_END = b"\r\n\r\n"
+_STARTS = 512
+_CHUNKS = 4096
+_UNTIL_CLOSE = -1
+_CHUNKED = -2
+
+
+class Malformed(Exception):
+    """What the peer sent is no message, or one over a limit. `status` is what a server answers."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class Tables:
+    """What the parsers of one client or listener share, all of it bounded."""
+
+    __slots__ = ("hosts", "names", "starts")
+
+    def __init__(self) -> None:
+        self.names = LowerNames()
+        self.hosts = HostNames()
+        self.starts: dict[str, tuple[str, str, bool]] = {}
+
+
+class Parser:
+    """Messages of one direction of one connection.
+
+    Attributes:
+        keep_alive: whether the connection may be used again after the message that was returned last.
+        expects_continue: the body that is missing is sent after `100 Continue` alone.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_data",
+        "_head",
+        "_left",
+        "_limits",
+        "_need",
+        "_parts",
+        "_replies",
+        "_scanned",
+        "_size",
+        "_skipped",
+        "_tables",
+        "expects_continue",
+        "keep_alive",
+    )
+
+    def __init__(self, limits: Limits, tables: Tables, *, replies: bool = False) -> None:
+        self._limits = limits
+        self._tables = tables
+        self._replies = replies
+        self._data = b""
+        self._scanned = 0
+        self._skipped = False
+        self._head: Head | None = None
+        self._need = 0
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._chunks = 0
+        self._left = 0
+        self.keep_alive = True
+        self.expects_continue = False
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that were fed and not looked at yet."""
+        return len(self._data)
+
+    @property
+    def partial(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return bool(self._data) or self._head is not None
+
+    @property
+    def in_body(self) -> bool:
+        """Whether the head of the unfinished message is complete."""
+        return self._head is not None
+
+    def feed(self, data: bytes) -> None:
+        """Takes what arrived."""
+        self._data = self._data + data if self._data else bytes(data)
+
+    def poll(self) -> Message | None:
+        """The next message that is there whole. Raises Malformed, after which the parser is of no use."""
+        if self._head is None and not self._take_head():
+            return None
+        if self._need >= 0:
+            return self._take_counted()
+        return self._take_chunked() if self._need == _CHUNKED else self._take_rest()
+
+    def finish(self) -> Message | None:
+        """The peer will send nothing more. Raises Malformed within a message; None between two."""
+        if self._head is not None and self._need == _UNTIL_CLOSE:
+            self._take_rest()
+            return self._message(b"".join(self._parts))
+        if self.partial:
+            raise Malformed(400, "the connection was closed within a message")
+        return None
+
+    # Head
+
+    def _take_head(self) -> bool:
+        data = self._data
+        if not data:
+            return False
+        if data[:2] == b"\r\n" and not self._skipped and not self._replies:
+            self._skipped = True
+            self._data = data = data[2:]
+        end = data.find(_END, self._scanned)
+        if end < 0 or end > self._limits.head:
+            self._look_at_part(data if end < 0 else data[:end])
+            return False
+        self._scanned = 0
+        self._skipped = False
+        self._data = data[end + 4 :]
+        self._read_head(data[:end])
+        return self._head is not None or self._take_head()
+
+    def _look_at_part(self, data: bytes) -> None:
+        """A head that is broken beyond repair is refused before its end has arrived."""
+        if (broken := _BROKEN.search(data, max(0, self._scanned - 1))) is not None:
+            raise Malformed(400, f"unexpected byte {broken.group()[-1]:#04x} in a header")
+        if len(data) > self._limits.uri and b"\r\n" not in data[: self._limits.uri + 64]:
+            raise Malformed(400 if self._replies else 414, f"the request target is over {self._limits.uri} bytes")
+        if len(data) > self._limits.head:
+            raise Malformed(431, f"the header is over {self._limits.head} bytes")
+        self._scanned = max(0, len(data) - 3)
+
+    def _read_head(self, raw: bytes) -> None:
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError:
+            text = "\r\n".join(map(_decode, raw.split(b"\r\n")))
+        lines = text.split("\r\n")
+        if len(raw.translate(None, CONTROLS)) != len(raw) - 2 * len(lines) + 2:
+            raise Malformed(400, "a control character in a header")
+        if len(lines) > self._limits.lines + 1:
+            raise Malformed(431, f"more than {self._limits.lines} header lines")
+        start = lines[0]
+        first, second, modern = self._tables.starts.get(start) or self._read_start(start)
+        head: Head = {":status": first} if self._replies else {":method": first, ":path": second}
+        expected = len(head) + len(lines) - 1
+        names = self._tables.names
+        try:
+            for line in lines[1:]:
+                name, colon, value = line.partition(":")
+                if not colon:
+                    raise KeyError(line)
+                head[names[name]] = value.strip(" \t")
+        except KeyError as error:
+            raise Malformed(400, f"no header: {error.args[0][:80]!r}") from None
+        if len(head) != expected:
+            self._resolve_repeated(head, lines)
+        self._decide(head, modern)
+
+    def _read_start(self, start: str) -> tuple[str, str, bool]:
+        if self._replies:
+            reply = _REPLY.fullmatch(start)
+            if reply is None:
+                raise Malformed(400, f"no status line: {start[:80]!r}")
+            found = (reply.group(2), "", reply.group(1) == "1")
+        else:
+            found = self._read_request_line(start)
+        if len(self._tables.starts) < _STARTS and len(start) < 256:
+            self._tables.starts[start] = found
+        return found
+
+    def _read_request_line(self, start: str) -> tuple[str, str, bool]:
+        target = start.partition(" ")[2].partition(" ")[0]
+        if len(target) > self._limits.uri:
+            raise Malformed(414, f"the request target is over {self._limits.uri} bytes")
+        request = _REQUEST.fullmatch(start)
+        if request is None:
+            raise Malformed(400, f"no request line: {start[:80]!r}")
+        if request.group(1) in ("CONNECT", "HEAD", "TRACE"):
+            raise Malformed(405, f"{request.group(1)} is not served here")
+        return request.group(1), request.group(2), request.group(3) == "1"
+
+    def _resolve_repeated(self, head: Head, lines: list[str]) -> None:
+        seen: dict[str, str] = {}
+        for line in lines[1:]:
+            name, _, value = line.partition(":")
+            name, value = self._tables.names[name], value.strip(" \t")
+            if name not in seen:
+                seen[name] = value
+            elif name in _SINGLE:
+                raise Malformed(400, f"more than one {name}")
+            elif name == "connection":
+                seen[name] += "," + value
+        head.update(seen)
+
+    # What the head says about the body
+
+    def _decide(self, head: Head, modern: bool) -> None:
+        length = head.pop("content-length", None)
+        coding = head.pop("transfer-encoding", None)
+        options = head.pop("connection", None)
+        self.keep_alive = modern if options is None else _keeps_alive(options, modern)
+        if not self._replies:
+            host = head.get("host")
+            if host is None:
+                if modern:
+                    raise Malformed(400, "no Host")
+            elif not self._tables.hosts[host]:
+                raise Malformed(400, f"no host: {host[:80]!r}")
+        if coding is not None:
+            self._need = _chunked(coding, length, modern)
+        elif length is not None:
+            self._need = self._length(length)
+        else:
+            self._need = self._unsaid(head)
+        self._begin_body(head)
+
+    def _begin_body(self, head: Head) -> None:
+        if self._replies and head[":status"][0] == "1":
+            self._interim(head)
+            return
+        self._head = head
+        if "expect" in head and not self._replies:
+            if head.pop("expect").lower() != "100-continue":
+                raise Malformed(417, "only 100-continue can be expected")
+            self.expects_continue = self._need != 0
+
+    def _interim(self, head: Head) -> None:
+        if head[":status"] == "101" or self._need > 0:
+            raise Malformed(400, "an interim reply that nobody asked for")
+        self._need = 0
+
+    def _length(self, length: str) -> int:
+        if not (length.isascii() and length.isdigit()):
+            raise Malformed(400, f"no content length: {length[:80]!r}")
+        need = int(length) if len(length) < 20 else self._limits.body + 1
+        if need > self._limits.body:
+            raise Malformed(413, f"the body is over {self._limits.body} bytes")
+        return need
+
+    def _unsaid(self, head: Head) -> int:
+        if not self._replies or head[":status"][0] == "1" or head[":status"] in ("204", "304"):
+            return 0
+        self.keep_alive = False
+        return _UNTIL_CLOSE
+
+    # Body
+
+    def _take_counted(self) -> Message | None:
+        data, need = self._data, self._need
+        if not self._parts:
+            if len(data) == need:
+                self._data = b""
+                return self._message(data)
+            if len(data) > need:
+                self._data = data[need:]
+                return self._message(data[:need])
+        taken = data[: need - self._size]
+        self._data = data[len(taken) :]
+        self._collect(taken)
+        return self._message(b"".join(self._parts)) if self._size == need else None
+
+    def _take_rest(self) -> Message | None:
+        self._collect(self._data)
+        self._data = b""
+        return None
+
+    def _take_chunked(self) -> Message | None:
+        while True:
+            if self._left > 0:
+                if not self._take_chunk():
+                    return None
+                continue
+            line = self._chunk_line()
+            if line is None:
+                return None
+            if not line:
+                return self._message(b"".join(self._parts))
+
+    def _take_chunk(self) -> bool:
+        """The data of a chunk and the line end behind it; `_left` counts both."""
+        wanted = max(self._left - 2, 0)
+        taken = self._data[:wanted]
+        self._collect(taken)
+        self._left -= len(taken)
+        self._data = self._data[len(taken) :]
+        if self._left > 2:
+            return False
+        tail = self._data[: self._left]
+        if not b"\r\n"[2 - self._left :].startswith(tail):
+            raise Malformed(400, "a chunk is longer than it said")
+        self._left -= len(tail)
+        self._data = self._data[len(tail) :]
+        return self._left == 0
+
+    def _chunk_line(self) -> bool | None:
+        """Reads a chunk's size: True for one with data, False behind the last, None where it is not there yet."""
+        data = self._data
+        end = data.find(b"\r\n", 0, 12)
+        if end < 0:
+            if len(data) >= 12 or _SIZE.fullmatch(data.rstrip(b"\r") or b"0") is None:
+                raise Malformed(400, "no chunk size")
+            return None
+        if _SIZE.fullmatch(data, 0, end) is None:
+            raise Malformed(400, "no chunk size")
+        size = int(data[:end], 16)
+        if size == 0:
+            return self._last_chunk(data, end)
+        self._chunks += 1
+        if self._size + size > self._limits.body:
+            raise Malformed(413, f"the body is over {self._limits.body} bytes")
+        if self._chunks > _CHUNKS and self._size < 8 * self._chunks:
+            raise Malformed(400, "too many small chunks")
+        self._data = data[end + 2 :]
+        self._left = size + 2
+        return True
+
+    def _last_chunk(self, data: bytes, end: int) -> bool | None:
+        tail = data[end + 2 : end + 4]
+        if not b"\r\n".startswith(tail):
+            raise Malformed(400, "trailers are not taken")
+        if len(tail) < 2:
+            return None
+        self._data = data[end + 4 :]
+        return False
+
+    def _collect(self, data: bytes) -> None:
+        if data:
+            self._size += len(data)
+            if self._size > self._limits.body:
+                raise Malformed(413, f"the body is over {self._limits.body} bytes")
+            self._parts.append(data)
+
+    def _message(self, body: bytes) -> Message:
+        head = self._head
+        assert head is not None
+        self._head = None
+        self.expects_continue = False
+        if self._parts or self._chunks:
+            self._parts = []
+            self._chunks = 0
+        self._size = 0
+        return Message(head, body)
+
+
+def _decode(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
+def _keeps_alive(options: str, modern: bool) -> bool:
+    words = {word.strip().lower() for word in options.split(",")}
+    return "close" not in words and (modern or "keep-alive" in words)
+
+
+def _chunked(coding: str, length: str | None, modern: bool) -> int:
+    if length is not None:
+        raise Malformed(400, "both Content-Length and Transfer-Encoding")
+    if coding.lower() != "chunked" or not modern:
+        raise Malformed(400, f"unknown transfer encoding: {coding[:80]!r}")
+    return _CHUNKED

@@ -1,0 +1,337 @@
+"""The server: accepts connections, reads requests, runs each call in a task of its own, writes the replies in order.
+
+A connection serves one call at a time; what arrives meanwhile waits, and reading stops when too much does. When the
+peer goes away, the call's `cancel` is told, and nothing else: a handler is never cancelled by its task, which would
+break its shields; the scope is the call's own business.
+
+Connections that must make progress (a head or body half arrived, a reply half read, a refusal that lingers) are watched
+by one timer of the listener, which rests while there are none. Quiet ones are looked at every half idle time.
+
+A refused request is answered, then the connection lingers: what the peer still sends is read and dropped for a moment,
+because closing a socket with unread bytes resets it and the answer would be lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+from micro_core import Accept, Message, Peer, Reset, StreamCall, UnaryCall
+
+from micro_http.address import format_address
+from micro_http.exchange import PipeExchange
+from micro_http.loops import Wire
+from micro_http.parse import Malformed, Parser
+from micro_http.pipe import Pipe
+from micro_http.write import CLOSE, CONTINUE, counted, header_block, reply_start
+
+if TYPE_CHECKING:
+    from micro_http.listener import HTTPListener
+
+_log = logging.getLogger("micro.http")
+_LARGE = 64 * 1024
+_LINGER = 0.5
+_NEVER = float("inf")
+_GO = "Go-http-client"
+
+Exchanges: TypeAlias = Callable[[Pipe, Message, Peer], PipeExchange]
+"""Makes the exchange of a stream from its pipe, its opening message and its peer."""
+
+
+class ServerConnection(asyncio.Protocol):
+    """One connection of a listener."""
+
+    def __init__(self, listener: HTTPListener, accept: Accept) -> None:
+        self.quiet = False
+        self.due = _NEVER
+        self._listener = listener
+        self._accept = accept
+        self._parser = Parser(listener.limits, listener.tables)
+        self._backlog: deque[Message] = deque()
+        self._call: UnaryCall | StreamCall | None = None
+        self._task: object = None
+        self._exchange: PipeExchange | None = None
+        self._pipe: Pipe | None = None
+        self._late: Callable[[Message], bool] | None = None
+        self._keep = True
+        self._go = False
+        self._paused = False
+        self._may_write = True
+        self._lingering = False
+        self._lost = False
+        self._in_body = False
+        self.wire: Wire = cast("Wire", None)
+        self.peer = Peer("")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call runs."""
+        return self._call is not None
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
+        self.wire = cast("Wire", transport)
+        self.wire.set_write_buffer_limits(high=self._listener.limits.buffer)
+        name = self.wire.get_extra_info("peername")
+        self.peer = Peer(format_address(name[0], name[1]) if name else "", protocol="http/1.1")
+        self._listener.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes arrived."""
+        self.quiet = False
+        if self._pipe is not None:
+            self._pipe.data_received(data)
+        elif not self._lingering:
+            self._parser.feed(data)
+            if self._call is None and self._may_write:
+                self._advance()
+            elif self._parser.waiting > self._listener.limits.buffer:
+                self._paused = True
+                self.wire.pause_reading()
+
+    def eof_received(self) -> bool:
+        """The peer sends nothing more."""
+        if self._exchange is not None and self._pipe is not None:
+            self._pipe.eof_received()
+            if self._exchange.outlives_eof():
+                return True
+        elif self._lingering:
+            return False
+        self._peer_gone()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is no more."""
+        self._lost = True
+        if self._pipe is not None:
+            self._pipe.connection_lost(exc)
+        if self._exchange is None or exc is not None or not self._exchange.outlives_eof():
+            self._peer_gone()
+        if self._call is None:
+            self._listener.closed(self)
+
+    def _peer_gone(self) -> None:
+        if self._call is not None:
+            self._call.cancel(Reset.GONE)
+
+    def pause_writing(self) -> None:
+        """The peer does not read."""
+        self._may_write = False
+        if self._pipe is not None:
+            self._pipe.pause_writing()
+        else:
+            self._hurry(self._listener.limits.body_seconds)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._may_write = True
+        if self._pipe is not None:
+            self._pipe.resume_writing()
+        elif self._call is None and not self._lingering:
+            self.due = _NEVER
+            self._advance()
+
+    # Time
+
+    def _hurry(self, seconds: float) -> None:
+        """Something must happen within that time."""
+        self.due = self._listener.clock() + seconds
+        self._listener.watch(self)
+
+    def expire(self) -> None:
+        """It did not happen."""
+        self.due = _NEVER
+        if self._lingering or not self._may_write:
+            self.wire.abort()
+        elif self._parser.partial:
+            self._refuse(Malformed(408, "the request did not arrive in time"))
+
+    def close_now(self) -> None:
+        """Cancels the call and closes."""
+        self._peer_gone()
+        self.wire.abort()
+
+    def close_if_quiet(self) -> None:
+        """Closes it when nothing happened since the last time this was asked."""
+        if self.quiet and self._call is None:
+            self.wire.close()
+        self.quiet = True
+
+    # Requests
+
+    def _advance(self) -> None:
+        """Takes up the next request that is there."""
+        try:
+            while self._call is None and self._may_write and not self._lingering:
+                message = self._backlog.popleft() if self._backlog else self._parser.poll()
+                if message is None:
+                    self._await_rest()
+                    return
+                if self.due != _NEVER:
+                    self.due = _NEVER
+                    self._in_body = False
+                if self._late is None or not self._is_late(message):
+                    self._take(message)
+        except Malformed as error:
+            self._refuse(error)
+
+    def _await_rest(self) -> None:
+        if self._paused:
+            self._paused = False
+            self.wire.resume_reading()
+        parser = self._parser
+        if not parser.partial:
+            return
+        if parser.in_body:
+            self._await_body()
+        elif self.due == _NEVER:
+            self._hurry(self._listener.limits.head_seconds)
+
+    def _await_body(self) -> None:
+        if self._parser.expects_continue:
+            self._parser.expects_continue = False
+            self.wire.write(CONTINUE)
+        if not self._in_body:
+            self._in_body = True
+            self._hurry(self._listener.limits.body_seconds)
+
+    def _is_late(self, message: Message) -> bool:
+        """A message of the stream that was here before, and is over."""
+        if self._late is not None and self._late(message):
+            return True
+        self._late = None
+        return False
+
+    def _take(self, message: Message) -> None:
+        head = message.head
+        self._keep = self._parser.keep_alive
+        self._go = head.get("user-agent", "").startswith(_GO)
+        listener = self._listener
+        if listener.draining is not None:
+            self._answer(listener.draining(head))
+            return
+        answer = self._accept(head, self.peer)
+        if type(answer) is Message:
+            self._answer(answer)
+        elif isinstance(answer, StreamCall):
+            self._begin_stream(answer, message)
+        else:
+            call = cast("UnaryCall", answer)
+            self._call = call
+            self._task = listener.loop.spawn(self._run(call, message.body))
+
+    async def _run(self, call: UnaryCall, body: bytes) -> None:
+        try:
+            reply = await call.run(body)
+        except Exception:
+            _log.exception("a call failed outside of its handler")
+            reply = None
+        self._call = self._task = None
+        if self._lost:
+            self._listener.closed(self)
+            return
+        if reply is None:
+            self.wire.close()
+        else:
+            self._answer(reply)
+            if self._parser.partial or self._backlog or self._paused:
+                self._advance()
+        if self._listener.draining is not None:
+            self._listener.ended()
+
+    # Replies
+
+    def _answer(self, reply: Message) -> None:
+        head, body = reply.head, reply.body
+        if reply.trailer:
+            head = {**head, **reply.trailer}
+        keep = self._keep and (self._listener.draining is None or self._go) and head.get("connection") != "close"
+        try:
+            start = self._listener.start(head.get(":status", "200"))
+            block = header_block(self._listener.names, head)
+        except ValueError:
+            _log.exception("a reply could not be written")
+            start, block, body, keep = reply_start("500"), b"", b"", False
+        end = counted(body) if keep else CLOSE + counted(body)
+        if len(body) < _LARGE:
+            self.wire.write(b"".join((start, block, end, body)))
+        else:
+            self.wire.write(b"".join((start, block, end)))
+            self.wire.write(body)
+        if not keep:
+            self._linger()
+
+    def _refuse(self, error: Malformed) -> None:
+        body = f"{error}\n".encode(errors="replace")
+        kind = b"\r\nContent-Type: text/plain; charset=utf-8"
+        self.wire.write(b"".join((reply_start(str(error.status)), kind, CLOSE, counted(body), body)))
+        self._linger()
+
+    def _linger(self) -> None:
+        self._lingering = True
+        if self._lost or self.wire.is_closing():
+            return
+        if self._paused:
+            self._paused = False
+            self.wire.resume_reading()
+        try:
+            self.wire.write_eof()
+        except (OSError, RuntimeError, NotImplementedError):
+            self.wire.close()
+            return
+        self._hurry(_LINGER)
+
+    # Streams
+
+    def _begin_stream(self, call: StreamCall, message: Message) -> None:
+        make = self._listener.exchanges
+        if make is None:
+            _log.error("a stream was accepted where only calls are served")
+            self._keep = False
+            self._answer(Message({":status": "501"}))
+            return
+        limits = self._listener.limits
+        self._call = call
+        pipe = self._pipe = Pipe(self._listener.loop, self.wire, self._parser, limits.buffer)
+        self._exchange = make(pipe, message, self.peer)
+        pipe.data_received(b"")
+        if not self._may_write:
+            pipe.pause_writing()
+        self._task = self._listener.loop.spawn(self._run_stream(call, self._exchange))
+
+    async def _run_stream(self, call: StreamCall, exchange: PipeExchange) -> None:
+        try:
+            await call.run(exchange)
+        except Exception:
+            _log.exception("a stream failed outside of its handler")
+        pipe, self._call, self._task = self._pipe, None, None
+        assert pipe is not None
+        if self._lost:
+            self._listener.closed(self)
+        elif not exchange.settled():
+            exchange.reset(Reset.CANCELLED)
+        elif self._listener.draining is not None or not self._keep or pipe.ended:
+            self._leave_pipe(exchange)
+            self._linger()
+        else:
+            self._leave_pipe(exchange)
+            if exchange.closes():
+                self._linger()
+            else:
+                self._advance()
+        if self._listener.draining is not None:
+            self._listener.ended()
+
+    def _leave_pipe(self, exchange: PipeExchange) -> None:
+        """The stream is over: what still arrives of it is dropped, anything else is a new call."""
+        pipe = self._pipe
+        assert pipe is not None
+        self._backlog.extend(pipe.ready)
+        self._late = exchange.late
+        self._pipe = self._exchange = None
+        pipe.resume_reading()

@@ -1,0 +1,71 @@
+"""Writes HTTP/1.1 messages. Nothing that could end a header early gets into one: ValueError before a byte is written.
+
+The headers are joined once; one pass removes every control character, and what is missing afterwards must be exactly
+the line ends that were put there.
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+
+from micro_core import Head
+
+from micro_http.names import CONTROLS, WireNames
+
+_METHOD = re.compile(r"[A-Z]{1,32}")
+_TARGET = re.compile(r"/[!\"$-~]*")
+EMPTY_CHUNKED = b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+CLOSE = b"\r\nConnection: close"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def header_block(names: WireNames, head: Head) -> bytes:
+    r"""`\r\nName: value` for each entry that is not the connection's own.
+
+    Raises:
+        ValueError: a name that is no token, or a value with a control character.
+    """
+    parts: list[str] = []
+    add = parts.append
+    for name, value in head.items():
+        if prefix := names[name]:
+            add(prefix)
+            add(value)
+    block = "".join(parts).encode()
+    if len(block.translate(None, CONTROLS)) != len(block) - len(parts):
+        raise ValueError(_culprit(head))
+    return block
+
+
+def _culprit(head: Head) -> str:
+    for name, value in head.items():
+        raw = value.encode()
+        if len(raw.translate(None, CONTROLS)) != len(raw):
+            return f"header {name!r} holds a line break or another control character: {value[:80]!r}"
+    return "a header holds a control character"
+
+
+def request_start(method: str, target: str, host: str) -> bytes:
+    """The request line and `Host`. Raises ValueError for a method or target that would not be one."""
+    if _METHOD.fullmatch(method) is None or method in ("HEAD", "CONNECT"):
+        raise ValueError(f"{method!r} cannot be the method of a call")
+    if _TARGET.fullmatch(target) is None:
+        raise ValueError(f"{target[:80]!r} cannot be the path of a call: it begins with / and is percent-encoded ASCII")
+    return f"{method} {target} HTTP/1.1\r\nHost: {host}".encode()
+
+
+def reply_start(status: str) -> bytes:
+    """The status line. Raises ValueError for what is no final status."""
+    if not (status.isascii() and status.isdigit() and len(status) == 3 and "200" <= status <= "599"):
+        raise ValueError(f"{status!r} cannot be the status of a reply")
+    try:
+        phrase = HTTPStatus(int(status)).phrase
+    except ValueError:
+        phrase = "Status"
+    return f"HTTP/1.1 {status} {phrase}".encode()
+
+
+def counted(body: bytes) -> bytes:
+    """The end of a header block before a body of that length."""
+    return b"\r\nContent-Length: %d\r\n\r\n" % len(body)
