@@ -1,0 +1,86 @@
+"""Links: one UDP socket per interface, a member of the multicast group there and nowhere else."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+
+import ifaddr
+
+GROUP = "224.0.0.251"
+MAX_PACKET = 9000
+BUFFER = 4 * 1024 * 1024
+_IP_MULTICAST_ALL = 49
+"""Linux: 0 keeps out what other sockets joined for; Python's socket module has no name for it."""
+DEAF = 3.0
+"""Seconds of sending without hearing ourselves after which a link is opened anew."""
+
+
+class Link:
+    """An open link. Packets that we send come back to us, which is how a dead interface is noticed."""
+
+    def __init__(self, address: str, port: int) -> None:
+        """Opens it. Raises OSError."""
+        self.address = address
+        self.port = port
+        self.unheard_since: float | None = None
+        self.socket = _open(address, port)
+
+    def send(self, packet: bytes, now: float) -> None:
+        """Sends to the group; a full buffer drops the packet, as the network may. Raises OSError."""
+        if self.unheard_since is None:
+            self.unheard_since = now
+        try:
+            self.socket.sendto(packet, (GROUP, self.port))
+        except (BlockingIOError, InterruptedError):
+            return
+
+    def receive(self, most: int) -> Iterator[tuple[bytes, tuple[str, int]]]:
+        """Up to so many packets that have arrived. Raises OSError."""
+        for _ in range(most):
+            try:
+                packet, source = self.socket.recvfrom(MAX_PACKET)
+            except (BlockingIOError, InterruptedError):
+                return
+            if source[0] == self.address:
+                self.unheard_since = None
+            yield packet, (source[0], source[1])
+
+    def is_deaf(self, now: float) -> bool:
+        """Whether we have been sending for a while and nothing came back."""
+        return self.unheard_since is not None and now - self.unheard_since > DEAF
+
+    def close(self) -> None:
+        """Closes the socket."""
+        self.socket.close()
+
+
+def _open(address: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
+    try:
+        _configure(sock, socket.inet_aton(address))
+        sock.bind(("" if sys.platform == "win32" else GROUP, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _configure(sock: socket.socket, interface: bytes) -> None:
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "SO_REUSEPORT"):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+    if sys.platform == "linux":
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP) + interface)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, interface)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+
+
+def interface_addresses() -> list[str]:
+    """The IPv4 addresses of this host, loopback among them."""
+    return [ip.ip for adapter in ifaddr.get_adapters() for ip in adapter.ips if isinstance(ip.ip, str)]
