@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Callable
@@ -259,7 +260,7 @@ async def test_a_filter_that_fits_none_says_what_there_is(clock: Clock) -> None:
         with pytest.raises(ServiceNotFound) as caught:
             await discovery.find("greeter", Filter("3", frozenset({("zone", "z")})), deadline=clock() + 5)
         assert caught.value.detail == (
-            "no node of 'greeter' with version '3' and zone='z' in registry 'memory' after 0.2 s, no namespace; "
+            "no node of 'greeter' with version '3' and zone='z' in registry 'memory' after 0.2 s, namespace 'default'; "
             "there is version '1', '2' and zone='x', 'y'"
         )
         assert ids(await discovery.find("greeter", Filter("2"), deadline=clock() + 1)) == ["b"]
@@ -406,3 +407,39 @@ async def test_a_cancelled_find_leaves_the_watch_for_others(clock: Clock) -> Non
         await registry.register(greeter("a"), ttl=60)
         await until(lambda: discovery.known("greeter"))
         assert registry.watches == 1
+
+
+async def test_a_plugin_that_fails_while_its_watch_is_closed(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    class Clumsy(Counted):
+        @asynccontextmanager
+        async def watch(self, name: str | None) -> AsyncIterator[AsyncIterator[Snapshot]]:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._break)
+                async with super().watch(name) as snapshots:
+                    yield snapshots
+
+        async def _break(self) -> None:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                raise ValueError("while it is closed")
+
+    registry = Clumsy()
+    await registry.register(greeter("a"), ttl=60)
+    await registry.register(greeter("a", name="other"), ttl=60)
+    async with discover(registry, max_services=1) as discovery:
+        await discovery.find("greeter", deadline=clock() + 1)
+        await discovery.find("other", deadline=clock() + 1)
+        await until(lambda: registry.open == 1)
+        assert ids(discovery.known("other")) == ["a"]
+    assert registry.open == 0
+
+
+def test_it_works_under_plain_asyncio() -> None:
+    async def main() -> None:
+        registry = Counted()
+        await registry.register(greeter("a"), ttl=60)
+        async with discover(registry) as discovery:
+            assert ids(await discovery.find("greeter", deadline=capture_clock()() + 1)) == ["a"]
+
+    asyncio.run(main())

@@ -37,12 +37,13 @@ async def test_names_are_prefixed_below_and_bare_above(registry: Registry) -> No
 
 
 async def test_other_namespaces_are_invisible(registry: Registry) -> None:
-    ada, bob, everyone = (Namespaced(registry, namespace) for namespace in ("ada", "bob", ""))
+    ada, bob, everyone, default = (Namespaced(registry, namespace) for namespace in ("ada", "bob", "", "default"))
     await ada.register(greeter("a"), ttl=60)
     await everyone.register(greeter("c"), ttl=60)
     assert await bob.list_services() == ()
     with pytest.raises(NotRegistered):
         await bob.get_service("greeter")
+    assert await default.list_services() == await everyone.list_services()
     assert {record.name for record in await everyone.list_services()} == {"ada.greeter", "greeter"}
 
 

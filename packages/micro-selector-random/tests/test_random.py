@@ -62,10 +62,7 @@ def test_every_process_has_an_order_of_its_own() -> None:
     )
     outputs = []
     for _ in range(4):
-        batch = [
-            subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-            for _ in range(5)
-        ]
+        batch = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(5)]
         outputs += [process.communicate(timeout=30)[0].strip() for process in batch]
     total = Counter("".join(outputs))
     assert all(360 <= total[str(i)] <= 440 for i in range(5)), total
@@ -83,6 +80,11 @@ def test_one_call_per_process_is_spread_too() -> None:
 def test_each_node_is_yielded_once(count: int) -> None:
     taken = [node.id for node in selector().select(node_set(count))]
     assert sorted(taken) == [node.id for node in node_set(count).nodes]
+
+
+def test_ids_that_are_not_unique_do_not_keep_it_busy() -> None:
+    same = NodeSet("greeter", tuple(Node("n", f"127.0.0.1:{port}") for port in range(1, 20)))
+    assert len(list(selector().select(same))) == 1
 
 
 def test_retries_are_spread_over_the_other_nodes() -> None:

@@ -40,6 +40,9 @@ from micro_discovery.texts import Missing
 
 logger = logging.getLogger("micro.discovery")
 
+FIRST_BACKOFF = 0.1
+"""Seconds."""
+
 MAX_WARNINGS = 1_000
 """Nodes that are remembered as warned about."""
 
@@ -147,7 +150,10 @@ class RegistryDiscovery(Discovery):
             entry.wake()
         if group is not None:
             group.cancel_scope.cancel()
-            await group.__aexit__(None, None, None)
+            try:
+                await group.__aexit__(None, None, None)
+            except Exception:
+                logger.exception("registry %r failed when its watches ended", self._name)
 
     def known(self, service: str, filter: Filter | None = None) -> NodeSet | None:
         """As `Discovery.known`."""
@@ -217,20 +223,29 @@ class RegistryDiscovery(Discovery):
             self._context.run(self._group.start_soon, work, *args)
 
     async def _watch(self, entry: _Entry) -> None:
-        delay = 0.1
-        with entry.scope:
-            while True:
-                try:
-                    async with self._registry.watch(entry.nodes.service) as snapshots:
-                        async for snapshot in snapshots:
-                            self._apply(entry, snapshot)
-                            delay = 0.1
-                    trouble = "its watch ended"
-                except Exception as error:
-                    trouble = f"{type(error).__name__}: {error}"[:200]
-                self._troubled(entry, trouble)
-                await anyio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                delay = min(delay * 2, self._max_backoff)
+        try:
+            with entry.scope:
+                await self._watch_again_and_again(entry)
+        except Exception:
+            # What is left of a group when the cancellation is taken out of it.
+            logger.exception("registry %r failed when a watch of %r ended", self._name, entry.nodes.service)
+
+    async def _watch_again_and_again(self, entry: _Entry) -> None:
+        delay = FIRST_BACKOFF
+        while True:
+            began = self._clock()
+            try:
+                async with self._registry.watch(entry.nodes.service) as snapshots:
+                    async for snapshot in snapshots:
+                        self._apply(entry, snapshot)
+                trouble = "its watch ended"
+            except Exception as error:
+                trouble = f"{type(error).__name__}: {error}"[:200]
+            self._troubled(entry, trouble)
+            if self._clock() - began > self._max_backoff:
+                delay = FIRST_BACKOFF
+            await anyio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            delay = min(delay * 2, self._max_backoff)
 
     def _apply(self, entry: _Entry, snapshot: Snapshot) -> None:
         nodes, doubted = entry.nodes, entry.nodes.doubted
@@ -286,7 +301,7 @@ class RegistryDiscovery(Discovery):
     async def _sweep(self) -> None:
         unknown = max(2.0, self._lookup_timeout)
         while True:
-            await anyio.sleep(min(unknown, self._idle_timeout) / 2)
+            await anyio.sleep(max(min(unknown, self._idle_timeout) / 2, 0.01))
             now = self._clock()
             for entry in list(self._entries.values()):
                 if _precious(entry) or entry.waiting:

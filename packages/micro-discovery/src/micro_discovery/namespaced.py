@@ -13,11 +13,15 @@ from micro_core import ConfigurationError, NotRegistered, Registry, ServiceRecor
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{0,63}", re.ASCII)
 
+DEFAULT_NAMESPACE = "default"
+"""What the namespace without a prefix is called."""
+
 
 class Namespaced(Registry):
     """A registry in which every name begins with `<namespace>.`, and nobody above it notices.
 
-    Other namespaces' names are invisible; with an empty namespace everything is as in the registry below. Life, `reach`
+    Other namespaces' names are invisible. The namespace that everyone is in, `default` or empty, has no prefix:
+    everything is as in the registry below. Life, `reach`
     and the rest are those of the registry below. A namespace that could be mistaken is a ConfigurationError: it holds
     letters, digits, `-` and `_`, at most 63, and no dot, or `a` would see into `a.b`.
     """
@@ -28,7 +32,7 @@ class Namespaced(Registry):
                 f"the namespace {namespace!r} (MICRO_NAMESPACE) may hold letters, digits, '-' and '_' only, at most 63"
             )
         self._registry = registry
-        self._prefix = f"{namespace}." if namespace else ""
+        self._prefix = "" if namespace in ("", DEFAULT_NAMESPACE) else f"{namespace}."
         # What the class below says of itself holds for this object, too.
         vars(self).update(reach=registry.reach, read_only=registry.read_only, backends=registry.backends)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from micro_core import Filter, ServiceRecord
 
+from micro_discovery.namespaced import DEFAULT_NAMESPACE
+
 SHOWN = 5
 
 
@@ -35,9 +37,8 @@ class Missing:
     names: Sequence[str] | None
 
     def __str__(self) -> str:
-        """For example `no node of 'greter' in registry 'mdns' after 1.0 s, no namespace; did you mean 'greeter'?`."""
-        place = f"namespace {self.namespace!r}" if self.namespace else "no namespace"
-        after = f"after {self.seconds:.1f} s, {place}"
+        """No node of 'greter' in registry 'mdns' after 1.0 s, namespace 'default'; did you mean 'greeter'?"""
+        after = f"after {self.seconds:.1f} s, namespace {self.namespace or DEFAULT_NAMESPACE!r}"
         if self.records and self.filter is not None:
             return (
                 f"no node of {self.service!r} with {wanted(self.filter)} in registry {self.registry!r} {after}; "

@@ -72,7 +72,9 @@ class RandomSelector(Selector):
         """The rest at random. Draws again what was taken, while few were: no list of all for one retry."""
         count = len(nodes)
         taken = {first.id}
-        while len(taken) * 2 < count:
+        for _ in range(count):
+            if len(taken) * 2 >= count:
+                break
             node = nodes[int(self._random.random() * count)]
             if node.id not in taken:
                 taken.add(node.id)
