@@ -1,0 +1,164 @@
+"""The client: calls and streams, each an attempt at one node after another until one answers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Self
+
+import anyio
+from micro_core import (
+    Call,
+    Client,
+    Clock,
+    Codecs,
+    DecodeError,
+    Discovery,
+    Head,
+    Message,
+    NodeSet,
+    Outcome,
+    Reply,
+    Selector,
+    Transport,
+    TransportError,
+    UnsupportedType,
+    capture_clock,
+    option,
+)
+from micro_core.errors import BadRequest, UnsupportedMediaType
+
+from micro_rpc.attempts import Attempts
+from micro_rpc.client_stream import ClientStream
+from micro_rpc.plans import Plan, Plans
+from micro_rpc.wire import CLIENT_ID, outgoing_metadata, refusal_of
+
+
+class RPCClient(Client):
+    """Calls by Go Micro's mucp (WIRE §5)."""
+
+    @dataclass(frozen=True, slots=True)
+    class Options:
+        """Options of the client `rpc`."""
+
+        request_timeout: float = option(5.0, help="seconds for a call that names no deadline", minimum=0.001)
+        retries: int = option(2, help="how often an idempotent call of unknown outcome is repeated", minimum=0)
+        content_type: str = option("application/json", help="of calls that name none")
+        backoff: float = option(0.05, help="longest pause in seconds before the second round of nodes", minimum=0.0)
+        backoff_max: float = option(1.0, help="longest pause in seconds between rounds of nodes", minimum=0.0)
+
+    def __init__(
+        self, discovery: Discovery, selector: Selector, transport: Transport, codecs: Codecs, options: Options
+    ) -> None:
+        self.discovery = discovery
+        self.selector = selector
+        self.options = options
+        self.clock: Clock = _not_entered
+        self.cancelled: type[BaseException] = BaseException
+        self.usable: dict[str, tuple[NodeSet, NodeSet]] = {}
+        self._transport = transport
+        self._plans = Plans(codecs)
+        self._ids = count()
+
+    async def __aenter__(self) -> Self:
+        self.clock = capture_clock()
+        self.cancelled = anyio.get_cancelled_exc_class()
+        return self
+
+    async def call(self, call: Call) -> Reply:  # noqa: D102
+        clock = self.clock
+        started = clock()
+        deadline = call.deadline
+        if deadline is None:
+            deadline = call.deadline = started + self.options.request_timeout
+        attempts = Attempts(self, call, started, deadline)
+        plan, head = self._prepare(call, attempts)
+        body = self._encode(call, plan, attempts)
+        told = _told(deadline)
+        node = attempts.first() or await attempts.next()
+        while True:
+            began = clock()
+            request = head.copy()
+            if told < math.inf:
+                request["timeout"] = _nanoseconds(told - began)
+            try:
+                reply = await self._transport.call(
+                    node.address, Message(request, body), verify_name=call.service, deadline=deadline
+                )
+            except (TransportError, ValueError) as error:
+                attempts.failed(node, began, error)
+            except BaseException as error:
+                attempts.abandoned(node, began, error)
+                raise
+            else:
+                failure = refusal_of(reply.head, reply.body)
+                if failure is None:
+                    attempts.done(node, Outcome.OK, began)
+                    value = self._decode(call, plan, attempts, reply)
+                    return Reply(value, reply.head, None if call.address else node)
+                attempts.failed(node, began, failure)
+            node = await attempts.next()
+
+    async def stream(self, call: Call) -> Reply:  # noqa: D102
+        started = self.clock()
+        deadline = call.open_deadline
+        if deadline is None:
+            deadline = started + self.options.request_timeout
+        if call.deadline is not None:
+            deadline = min(deadline, call.deadline)
+        attempts = Attempts(self, call, started, deadline)
+        plan, head = self._prepare(call, attempts)
+        head["micro-stream"] = head["micro-id"]
+        if call.deadline is not None and call.deadline < math.inf:
+            head["timeout"] = _nanoseconds(_told(call.deadline) - started)
+        stream = ClientStream(self._transport, call, plan, head, attempts, deadline)
+        await stream.open()
+        return Reply(None, None, stream.node, stream)
+
+    def _prepare(self, call: Call, attempts: Attempts) -> tuple[Plan, Head]:
+        try:
+            plan = self._plans.get(call, call.content_type or self.options.content_type)
+            head = plan.head.copy()
+            if call.metadata:
+                head.update(outgoing_metadata(call.metadata))
+        except BadRequest as error:
+            raise attempts.nothing_sent(error) from error.__cause__
+        except ValueError as error:
+            raise attempts.nothing_sent(BadRequest(str(error), id=CLIENT_ID)) from None
+        head["micro-id"] = str(next(self._ids))
+        return plan, head
+
+    def _encode(self, call: Call, plan: Plan, attempts: Attempts) -> bytes:
+        try:
+            return plan.encode(call.request)
+        except UnsupportedType as error:
+            text = f"the request cannot be encoded as {plan.head['content-type']}: {error}"
+            raise attempts.nothing_sent(BadRequest(text, id=CLIENT_ID)) from error
+
+    def _decode(self, call: Call, plan: Plan, attempts: Attempts, reply: Message) -> Any:
+        try:
+            return plan.decode(reply.body)
+        except DecodeError as error:
+            call.attempts[-1].error = error
+            said = reply.body[:200].decode("utf-8", "replace")
+            if said.lower().startswith("unsupported content-type"):
+                refused = UnsupportedMediaType(said, id=CLIENT_ID)
+                raise attempts.circumstances(refused) from None
+            text = f"the reply of {call.service} {call.endpoint} is not what was asked for: {error}"
+            raise DecodeError(text) from None
+
+
+def _told(deadline: float) -> float:
+    """The deadline that the server is told: the caller's scopes count, but end the call here by themselves."""
+    inherited = anyio.current_effective_deadline()
+    return inherited if -math.inf < inherited < deadline else deadline
+
+
+def _nanoseconds(seconds: float) -> str:
+    """A `timeout` header; never 0, which means that it has passed (WIRE §5.5)."""
+    return str(max(int(seconds * 1e9), 1))
+
+
+def _not_entered() -> float:
+    raise RuntimeError("the client makes calls only inside `async with`")

@@ -1,0 +1,201 @@
+"""The heads of mucp: which names belong to the protocol, how an error is written, how long a call may take.
+
+    micro-service, micro-endpoint, micro-method, micro-id, micro-stream, timeout, content-type, accept     requests
+    micro-error, micro-unprocessed                                                                         replies
+
+Go Micro's servers give every header of a request to the handler as metadata, and its clients send all of that on
+(WIRE §4). Ours keep the two apart: what the protocol or HTTP owns never becomes metadata, nor the reverse. Of the
+`micro-` names only those that travel with a call are metadata: trace, span and namespace. Releases before 1.18 write
+`x-micro-` names beside the plain ones; they are read when the plain ones are missing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from http import HTTPStatus
+
+from micro_core import Codec, Head, Message, Outcome, RPCError, UnsupportedType
+from micro_core.errors import from_wire
+
+CLIENT_ID = "go.micro.client"
+"""The id of errors that a client makes itself, as in Go Micro."""
+
+_PLUMBING = frozenset(
+    [
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "keep-alive",
+        "local",
+        "remote",
+        "te",
+        "timeout",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        ":path",
+        ":method",
+        ":status",
+        ":scheme",
+        ":authority",
+        "micro-service",
+        "micro-endpoint",
+        "micro-method",
+        "micro-id",
+        "micro-stream",
+        "micro-error",
+        "micro-from-service",
+        "micro-unprocessed",
+        "x-micro-service",
+        "x-micro-endpoint",
+        "x-micro-method",
+        "x-micro-id",
+        "x-micro-error",
+    ]
+)
+_KEPT = frozenset({"micro-trace-id", "micro-span-id", "micro-namespace"})
+_PREFIXES = ("micro-", "x-micro-", "content-", "accept", ":")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+_LONGEST_DETAIL = 2000
+_NANOSECONDS = 1_000_000_000
+_LONGEST = 10**18
+
+
+@lru_cache(maxsize=1024)
+def is_plumbing(name: str) -> bool:
+    """Whether a header belongs to the protocol or to HTTP, not to the user."""
+    return name in _PLUMBING or (name.startswith(_PREFIXES) and name not in _KEPT)
+
+
+def user_metadata(head: Head) -> dict[str, str]:
+    """What of a request's head the handler is given as metadata."""
+    return {name: head[name] for name in head if name not in _PLUMBING and not is_plumbing(name)}
+
+
+def outgoing_metadata(metadata: Mapping[str, str]) -> Head:
+    """What of a caller's metadata is sent: lower-case names, nothing of the protocol's own.
+
+    Raises ValueError, naming the header, for a name or value that no header may hold.
+    """
+    head: Head = {}
+    for name, value in metadata.items():
+        name = _header_name(name)
+        if not isinstance(value, str):
+            raise ValueError(f"metadata {name!r} is {type(value).__name__}, not a text")
+        check_value(name, value)
+        if not is_plumbing(name):
+            head[name] = value
+    return head
+
+
+def check_value(name: str, value: str) -> None:
+    """Raises ValueError for a value that no header may hold."""
+    if not value.isprintable() and _CONTROL.search(value):
+        raise ValueError(f"{name!r} holds a line break or another control character")
+
+
+@lru_cache(maxsize=1024)
+def _header_name(name: str) -> str:
+    lower = name.lower()
+    if not lower.isascii() or not _TOKEN.fullmatch(lower):
+        raise ValueError(f"metadata {name!r} is no header name")
+    return lower
+
+
+def reply_header(header: Head) -> Head:
+    """What middleware may add to a reply; line breaks become spaces, as Go Micro sends them (WIRE §4)."""
+    return {name.lower(): _CONTROL.sub(" ", value) for name, value in header.items() if not is_plumbing(name.lower())}
+
+
+def remaining(timeout: str) -> float | None:
+    """Seconds that a `timeout` header leaves, None when it says nothing: it is nanoseconds in decimal (WIRE §5.5)."""
+    try:
+        nanoseconds = int(timeout)
+    except ValueError:
+        return None
+    return None if nanoseconds > _LONGEST else max(nanoseconds, 0) / _NANOSECONDS
+
+
+def bare(content_type: str) -> str:
+    """A content type without parameters, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def error_text(error: RPCError, service: str) -> str:
+    """An error as `micro-error` holds it: JSON in ASCII, its detail cut to what a header may reasonably hold."""
+    detail = error.detail
+    if len(detail) > _LONGEST_DETAIL:
+        detail = detail[:_LONGEST_DETAIL] + "…"
+    fields = {"id": error.id or service, "code": error.code, "detail": detail, "status": error.status}
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def read_error(text: str) -> RPCError:
+    """The error that `micro-error` describes; a text that is not Go Micro's JSON is the detail itself (WIRE §5.3)."""
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        return from_wire(text)
+    code = fields.get("code")
+    code = code if isinstance(code, int) and not isinstance(code, bool) else 0
+    status = fields.get("status")
+    return from_wire(
+        str(fields.get("detail", "")),
+        id=str(fields.get("id", "")),
+        code=code,
+        status=status if isinstance(status, str) and status else None,
+    )
+
+
+def refusal_of(head: Head, body: bytes = b"") -> RPCError | None:
+    """The error that a reply's head or a stream's trailer holds, with its outcome; None when it holds none."""
+    text = head.get("micro-error") or head.get("x-micro-error")
+    if text:
+        error = read_error(text)
+    elif head.get(":status", "200") != "200":
+        error = _http_error(head[":status"], body)
+    else:
+        return None
+    if head.get("micro-unprocessed") == "1":
+        error.outcome = Outcome.NOT_PROCESSED
+    elif error.code == HTTPStatus.REQUEST_TIMEOUT:
+        error.outcome = Outcome.UNKNOWN
+    return error
+
+
+def _http_error(status: str, body: bytes) -> RPCError:
+    code = int(status) if status.isascii() and status.isdigit() else 0
+    text = body[:200].decode("utf-8", "replace").strip()
+    return from_wire(text or f"the peer answered HTTP status {status} without a word", id=CLIENT_ID, code=code)
+
+
+def refuse(error: RPCError, service: str, *, unprocessed: bool = False) -> Message:
+    """The reply that carries an error, with an empty body (WIRE §5.2)."""
+    head = {"content-type": "application/json", "micro-error": error_text(error, service)}
+    if unprocessed:
+        head["micro-unprocessed"] = "1"
+    return Message(head)
+
+
+def empty_body(codec: Codec) -> bytes:
+    """What stands for no value: `{}` where the codec can say so, since Go's JSON cannot read an empty body."""
+    try:
+        return codec.encoder(dict)({})
+    except UnsupportedType:
+        return b""
+
+
+def nothing(type_: object) -> bool:
+    """Whether an annotation says that there is no value."""
+    return type_ is None or type_ is type(None)

@@ -1,0 +1,268 @@
+"""One accepted call, from the task that the transport gives it to the message that goes back.
+
+The work owns its scope, because the answer to a deadline is written after the handler was cancelled. A scope without a
+deadline is all it opens; the sweep, the transport (`cancel`) or the closing listener (`stop`) cancel it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from micro_core import (
+    Call,
+    DecodeError,
+    Exchange,
+    Head,
+    Message,
+    Peer,
+    Reply,
+    Reset,
+    RPCError,
+    StreamCall,
+    TransportError,
+    UnaryCall,
+    UnsupportedType,
+)
+from micro_core.errors import BadRequest, InternalServerError, ServiceUnavailable, Timeout
+
+from micro_rpc.streams import ServerStream
+from micro_rpc.wire import error_text, refuse, reply_header, user_metadata
+
+if TYPE_CHECKING:
+    from micro_rpc.routing import Binding, Served
+
+log = logging.getLogger("micro.rpc")
+
+_LINGER = 1.0
+"""Seconds that the end of a stream may take to be written after its deadline."""
+
+
+class _Work:
+    """What unary calls and streams have in common."""
+
+    __slots__ = ("_reason", "_scope", "_stopped", "binding", "deadline", "head", "peer", "served")
+
+    def __init__(self, served: Served, binding: Binding, head: Head, peer: Peer, deadline: float) -> None:
+        self.served = served
+        self.binding = binding
+        self.head = head
+        self.peer = peer
+        self.deadline = deadline
+        self._scope: anyio.CancelScope | None = None
+        self._reason: Reset | None = None
+        self._stopped = False
+
+    def cancel(self, reason: Reset) -> None:
+        """The first reason counts. Synchronous, idempotent, also before and after it runs."""
+        if self._reason is None:
+            self._reason = reason
+            if self._scope is not None:
+                self._scope.cancel()
+
+    def stop(self) -> None:
+        """The server closes: as `cancel`, but the caller is there and is told."""
+        self._stopped = self._stopped or self._reason is None
+        self.cancel(Reset.GONE)
+
+    def call(self, request: Any, streaming: bool) -> Call:
+        """The call as handlers see it."""
+        handler = self.binding.handler
+        head = self.head
+        call = Call(
+            self.served.service,
+            handler.endpoint.name,
+            request,
+            request_type=handler.request_type,
+            reply_type=handler.reply_type,
+            metadata=user_metadata(head),
+            deadline=self.deadline if self.deadline < sys.float_info.max else None,
+            streaming=streaming,
+            caller=head.get("micro-from-service", ""),
+        )
+        call.content_type = self.binding.content_type
+        call.peer = self.peer
+        return call
+
+    def error_of(self, error: BaseException) -> RPCError:
+        """What the caller is told of an exception: nothing but its type, unless it was meant for the caller."""
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if isinstance(error, RPCError):
+            return error
+        endpoint = self.binding.handler.endpoint.name
+        log.error("%s %s failed", self.served.service, endpoint, exc_info=error)
+        return InternalServerError(f"{endpoint} failed: {type(error).__name__}")
+
+    def cut_short(self) -> RPCError | None:
+        """What a caller who is still there is told of cancelled work."""
+        name = self.binding.handler.endpoint.name
+        if self._stopped:
+            return ServiceUnavailable(f"{name} was cut short: {self.served.service} is stopping")
+        if self._reason is Reset.DEADLINE:
+            return Timeout(f"{name} was not done by the deadline")
+        return None
+
+    def _stray(self) -> bool:
+        """Whether a cancellation came from within the handler, from a future that someone cancelled."""
+        if self._reason is not None or self.served.cancelled is not asyncio.CancelledError:
+            return False
+        task = asyncio.current_task()
+        return task is not None and not task.cancelling()
+
+
+class UnaryWork(_Work, UnaryCall):
+    """A unary call."""
+
+    __slots__ = ()
+
+    async def run(self, body: bytes) -> Message | None:
+        """The reply, an error as a reply, or None when the caller is gone."""
+        served = self.served
+        slots = served.slots
+        if self._reason is not None:
+            return self._ended()
+        taken = slots.take()
+        if not taken and slots.full:
+            return self.unprocessed()
+        served.sweep.add(self)
+        try:
+            with served.scope() as self._scope:
+                if not taken:
+                    await slots.wait()
+                    taken = True
+                return await self._answer(body)
+        finally:
+            if taken:
+                slots.give_back()
+            served.leave(self)
+        return self._ended()
+
+    async def _answer(self, body: bytes) -> Message | None:
+        binding = self.binding
+        try:
+            request = None if binding.decode is None else binding.decode(body or binding.empty)
+            reply = await binding.handler.handle(self.call(request, False))
+            return self.succeed(reply, self._encoded(reply))
+        except DecodeError as error:
+            return self.fail(BadRequest(_undecodable(binding, body, error)))
+        except Exception as error:
+            return self._failed(error)
+        except self.served.cancelled as error:
+            if not self._stray():
+                raise
+            return self._failed(error)
+        except SystemExit as error:
+            return self._failed(error)
+
+    def _encoded(self, reply: Reply) -> bytes:
+        name = self.binding.handler.endpoint.name
+        try:
+            body = self.binding.encode(reply.value)
+        except UnsupportedType as error:
+            log.error("the reply of %s %s cannot be encoded: %s", self.served.service, name, error)
+            raise InternalServerError(f"the reply of {name} cannot be encoded: {error}") from None
+        if len(body) > self.served.max_reply:
+            text = f"the reply of {name} is too large: {len(body)} bytes, the limit is {self.served.max_reply}"
+            raise InternalServerError(f"{text} (option max_reply of the server)")
+        return body
+
+    def _failed(self, error: BaseException) -> Message | None:
+        told = self.error_of(error)
+        return self.fail(told) if self._reason is None else self._ended()
+
+    def _ended(self) -> Message | None:
+        told = self.cut_short()
+        return None if told is None else self.fail(told)
+
+    def succeed(self, reply: Reply, body: bytes) -> Message:
+        """The reply to a call that went well, in the codec of the request."""
+        head: Head = reply_header(reply.header) if reply.header else {}
+        head["content-type"] = self.binding.content_type
+        return Message(head, body)
+
+    def fail(self, error: RPCError) -> Message:
+        """The reply to a call that failed."""
+        return refuse(error, self.served.service)
+
+    def unprocessed(self) -> Message:
+        """The reply to a call that no slot was left for."""
+        return self.served.busy()
+
+
+class StreamWork(_Work, StreamCall):
+    """A stream."""
+
+    __slots__ = ()
+
+    async def run(self, exchange: Exchange) -> None:
+        """Runs the handler, then ends the exchange: well, with the error, or by a reset when the caller is gone."""
+        served = self.served
+        slots = served.slots
+        taken = slots.take()
+        if self._reason is None and not taken and slots.full:
+            await self._end(exchange, served.busy().head)
+            return
+        served.sweep.add(self)
+        trailer: Head | None = None
+        try:
+            with served.scope() as self._scope:
+                if self._reason is not None:
+                    self._scope.cancel()
+                if not taken:
+                    await slots.wait()
+                    taken = True
+                trailer = await self._serve(exchange)
+            await self._close(exchange, trailer)
+        finally:
+            if taken:
+                slots.give_back()
+            served.leave(self)
+
+    async def _serve(self, exchange: Exchange) -> Head:
+        call = self.call(None, True)
+        call.stream = ServerStream(exchange, self.binding, self.served.max_reply)
+        exchange.reply["content-type"] = self.binding.content_type
+        try:
+            await self.binding.handler.handle(call)
+        except Exception as error:
+            return self._trailer(self.error_of(error))
+        except self.served.cancelled as error:
+            if not self._stray():
+                raise
+            return self._trailer(self.error_of(error))
+        except SystemExit as error:
+            return self._trailer(self.error_of(error))
+        return {}
+
+    async def _close(self, exchange: Exchange, trailer: Head | None) -> None:
+        if trailer is None or (trailer and self._reason is not None):
+            told = self.cut_short()
+            if told is None:
+                exchange.reset(self._reason or Reset.CANCELLED)
+                return
+            trailer = self._trailer(told)
+        await self._end(exchange, trailer)
+
+    async def _end(self, exchange: Exchange, trailer: Head) -> None:
+        try:
+            with anyio.move_on_after(_LINGER) as scope:
+                await exchange.end(trailer)
+        except TransportError:
+            return
+        except BaseException:
+            exchange.reset(Reset.GONE)
+            raise
+        if scope.cancelled_caught:
+            exchange.reset(self._reason or Reset.CANCELLED)
+
+    def _trailer(self, error: RPCError) -> Head:
+        return {"micro-error": error_text(error, self.served.service)}
+
+
+def _undecodable(binding: Binding, body: bytes, error: DecodeError) -> str:
+    what = "the request" if body else "the empty request"
+    return f"{what} of {binding.handler.endpoint.name} cannot be read as {binding.content_type}: {error}"
