@@ -1,0 +1,382 @@
+"""The client as its users see it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Generic, TypedDict, TypeVar, Unpack, cast, overload
+
+from micro_core import Attempt, Call, CallNext, Head, Node, NotRegistered, Registry, Reply, ServiceRecord
+from micro_core import Stream as OpenStream
+
+from micro.outgoing import Key, Outgoing, Where, filter_of, key_of
+from micro.proxy import Proxy
+from micro.publishing import Publisher
+from micro.stream import Stream
+from micro.streaming import Exchanged, Replies
+
+T = TypeVar("T")
+
+
+class CommonOptions(TypedDict, total=False):
+    """What calls and streams may be given; explained at `Caller.call`."""
+
+    timeout: float | None
+    content_type: str | None
+    metadata: Mapping[str, str] | None
+    address: str | None
+    version: str | None
+    where: Where | None
+    key: Key | None
+
+
+class CallOptions(CommonOptions, total=False):
+    """What a unary call may be given."""
+
+    idempotent: bool | None
+    retries: int | None
+
+
+class StreamOptions(CommonOptions, total=False):
+    """What a stream may be given."""
+
+    request: Any
+
+
+class Response(Generic[T]):
+    """A reply with its circumstances.
+
+    Attributes:
+        value: the decoded reply.
+        header: the reply's header, lower-case.
+        node: the node that answered; None for a call by address.
+        attempts: the nodes that were tried, the last one answered.
+    """
+
+    __slots__ = ("attempts", "header", "node", "value")
+
+    def __init__(self, value: T, header: Head, node: Node | None, attempts: Sequence[Attempt]) -> None:
+        self.value = value
+        self.header = header
+        self.node = node
+        self.attempts = attempts
+
+    def __repr__(self) -> str:
+        return f"<Response {self.value!r} from {self.node.id if self.node else 'an address'}>"
+
+
+class Caller:
+    """Makes calls, opens streams and publishes: `service.client`, and the base of `micro.Client`.
+
+    Usable as soon as its service or client runs; what it needs is opened when it is first used.
+    """
+
+    def __init__(self) -> None:
+        self._detach()
+
+    def _attach(
+        self,
+        prepare: Callable[[], tuple[Outgoing, Publisher]],
+        open_client: Callable[[], Awaitable[tuple[CallNext, CallNext]]],
+        open_names: Callable[[], Awaitable[Registry]],
+        spawn: Callable[..., object],
+    ) -> None:
+        self._prepare = prepare
+        self._outgoing = cast(Outgoing, _FirstUse(lambda: self._prepared()[0]))
+        self._publisher = cast(Publisher, _FirstUse(lambda: self._prepared()[1]))
+        self._open_client = open_client
+        self._open_names = open_names
+        self._spawn = spawn
+        self._call: CallNext = self._first_call
+        self._stream: CallNext = self._first_stream
+
+    def _detach(self) -> None:
+        nothing = cast(Any, _NotRunning())
+        self._attach(nothing, nothing, nothing, nothing)
+
+    def _prepared(self) -> tuple[Outgoing, Publisher]:
+        self._outgoing, self._publisher = self._prepare()
+        return self._outgoing, self._publisher
+
+    async def _first_call(self, call: Call) -> Reply:
+        self._call, self._stream = await self._open_client()
+        return await self._call(call)
+
+    async def _first_stream(self, call: Call) -> Reply:
+        self._call, self._stream = await self._open_client()
+        return await self._stream(call)
+
+    async def _ready(self) -> None:
+        self._call, self._stream = await self._open_client()
+
+    @overload
+    async def call(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any,
+        reply: type[T],
+        **options: Unpack[CallOptions],
+    ) -> T: ...
+
+    @overload
+    async def call(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any,
+        reply: Any = ...,
+        **options: Unpack[CallOptions],
+    ) -> Any: ...
+
+    async def call(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any,
+        reply: Any = Any,
+        *,
+        timeout: float | None = None,
+        idempotent: bool | None = None,
+        retries: int | None = None,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        address: str | None = None,
+        version: str | None = None,
+        where: Where | None = None,
+        key: Key | None = None,
+    ) -> Any:
+        """Calls an endpoint and returns its reply.
+
+        Args:
+            service: its name.
+            endpoint: `Say.Hello`.
+            request: the value to send.
+            reply: the type, or any other annotation, to decode the reply as.
+            timeout: seconds; without it the client's default. The call never outlives the call being served.
+            idempotent: whether it may be repeated where the outcome is unknown; by default the endpoint says.
+            retries: how often such a call may be repeated; by default the client's option.
+            content_type: for example `application/json`; by default the client's.
+            metadata: goes along, beside what came with the call being served.
+            address: call this `host:port`, without asking discovery.
+            version: call nodes of that version only.
+            where: node metadata that must be equal, or a function of record and node.
+            key: affinity, for selectors that know it.
+
+        Raises:
+            RPCError: by its class what went wrong; with outcome, service, endpoint, node, attempts and elapsed.
+            DecodeError: the reply is not of the type asked for; the call was processed.
+
+        A cancelled call is cancelled at the server, too.
+        """
+        call = self._outgoing.call(service, endpoint, request, type(request), reply, timeout, metadata)
+        _refine(call, idempotent, retries, content_type, address, version, where, key)
+        return (await self._call(call)).value
+
+    @overload
+    async def call_response(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any,
+        reply: type[T],
+        **options: Unpack[CallOptions],
+    ) -> Response[T]: ...
+
+    @overload
+    async def call_response(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any,
+        reply: Any = ...,
+        **options: Unpack[CallOptions],
+    ) -> Response[Any]: ...
+
+    async def call_response(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any,
+        reply: Any = Any,
+        *,
+        timeout: float | None = None,
+        idempotent: bool | None = None,
+        retries: int | None = None,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        address: str | None = None,
+        version: str | None = None,
+        where: Where | None = None,
+        key: Key | None = None,
+    ) -> Response[Any]:
+        """As `call`, and returns the reply with its header, the node that answered and the attempts."""
+        call = self._outgoing.call(service, endpoint, request, type(request), reply, timeout, metadata)
+        _refine(call, idempotent, retries, content_type, address, version, where, key)
+        answer = await self._call(call)
+        return Response(answer.value, answer.header, answer.node, call.attempts)
+
+    @overload
+    def stream(
+        self,
+        service: str,
+        endpoint: str,
+        reply: type[T],
+        **options: Unpack[StreamOptions],
+    ) -> Stream[T]: ...
+
+    @overload
+    def stream(
+        self,
+        service: str,
+        endpoint: str,
+        reply: Any = ...,
+        **options: Unpack[StreamOptions],
+    ) -> Stream[Any]: ...
+
+    def stream(
+        self,
+        service: str,
+        endpoint: str,
+        reply: Any = Any,
+        *,
+        request: Any = Any,
+        timeout: float | None = None,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        address: str | None = None,
+        version: str | None = None,
+        where: Where | None = None,
+        key: Key | None = None,
+    ) -> Stream[Any]:
+        """A stream, opened by `async with client.stream(…) as stream:`.
+
+        `reply` is the type of the values received, `request` of those sent. `timeout` (seconds) bounds the whole
+        stream; without it the client's default bounds its opening, and its life has no bound. The rest is as for
+        `call`.
+        """
+        call = self._outgoing.stream(service, endpoint, request, reply, timeout, None, metadata)
+        _refine(call, None, None, content_type, address, version, where, key)
+        return Stream(call, self._open_stream)
+
+    async def _open_stream(self, call: Call) -> Reply:
+        return await self._stream(call)
+
+    async def publish(
+        self,
+        topic: str,
+        event: Any,
+        *,
+        timeout: float | None = None,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        key: Key | None = None,
+    ) -> None:
+        """Publishes an event; returns when the broker has accepted it for delivery.
+
+        Args:
+            topic: where; a topic without subscribers is no error.
+            event: the value to send.
+            timeout: seconds for being accepted; by default the client's request timeout.
+            content_type: as for `call`.
+            metadata: goes along, beside what came with the call being served.
+            key: events of one key arrive in order, with brokers that can.
+
+        Raises:
+            BrokerUnavailable: it was not accepted in time.
+            UnsupportedType: the codec cannot carry it.
+            UnsupportedContentType: no installed codec for that content type.
+            ValueError: an empty topic, or one with control characters.
+        """
+        await self._publisher.publish(topic, event, timeout, content_type, metadata, key_of(key))
+
+    async def list_services(self) -> tuple[ServiceRecord, ...]:
+        """What the registry knows: one record per name and version, with its nodes. Asks it anew each time.
+
+        Raises:
+            RegistryUnavailable: it does not answer.
+        """
+        registry = await self._open_names()
+        found: list[ServiceRecord] = []
+        for name in sorted({record.name for record in await registry.list_services()}):
+            with suppress(NotRegistered):  # it went meanwhile
+                found.extend(await registry.get_service(name))
+        return tuple(found)
+
+    def proxy(
+        self,
+        contract: Callable[..., T],
+        service: str,
+        *,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        name: str | None = None,
+    ) -> T:
+        """A typed client: has the methods of `contract`, the handler's class or a Protocol of the same name.
+
+        Args:
+            contract: its annotated methods say what is called and how requests and replies are typed.
+            service: the service that serves it.
+            timeout: seconds, for unary calls and the opening of streams; by default the client's.
+            metadata: goes along with every call.
+            name: what the handler is served as, where that is not the contract's name.
+
+        Raises:
+            ConfigurationError: `contract` is no class; a method that is not `async` or not annotated raises it when it
+                is used.
+        """
+        return Proxy.of(self, contract, service, timeout, metadata, name)
+
+    def _replies(self, call: Call, first: Any, values: AsyncIterable[Any] | None) -> Replies[Any]:
+        async def opener() -> OpenStream:
+            stream = (await self._stream(call)).stream
+            assert stream is not None, "a client's `stream` replies with a stream"
+            return stream
+
+        return Replies(Exchanged(opener, first=first, values=values, spawn=self._spawn))
+
+
+def _refine(
+    call: Call,
+    idempotent: bool | None,
+    retries: int | None,
+    content_type: str | None,
+    address: str | None,
+    version: str | None,
+    where: Where | None,
+    key: Key | None,
+) -> None:
+    """What most calls leave at its default."""
+    call.idempotent = idempotent
+    call.retries = retries
+    call.content_type = content_type
+    call.address = address
+    if version is not None or where is not None:
+        call.filter = filter_of(version, where)
+    if key is not None:
+        call.key = key_of(key)
+
+
+_SENTENCE = "a client works while it runs: `async with micro.Client() as client:`, or while its service runs"
+
+
+class _FirstUse:
+    """Stands for an object that is made when something of it is first used."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._make(), name)
+
+
+class _NotRunning:
+    """Stands for what a client has only while it runs."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(_SENTENCE)
+
+    def __call__(self, *_: object) -> Any:
+        raise RuntimeError(_SENTENCE)

@@ -1,0 +1,122 @@
+"""From the words of a caller to the Call that the client plugin makes: deadline, metadata, filter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import anyio
+from micro_core import Call, Clock, Filter, Node, ServiceRecord, capture_clock
+
+from micro.context import current
+
+Where: TypeAlias = Mapping[str, str] | Callable[[ServiceRecord, Node], bool]
+Key: TypeAlias = str | bytes
+
+
+class Outgoing:
+    """Makes calls of one service or client, inside the event loop that it was made in.
+
+    Args:
+        caller: name of the calling service, empty for none.
+        default_timeout: seconds, for calls whose caller gave none.
+    """
+
+    __slots__ = ("_caller", "_clock", "_timeout")
+
+    def __init__(self, caller: str, default_timeout: float) -> None:
+        self._caller = caller
+        self._timeout = default_timeout
+        self._clock: Clock = capture_clock()
+
+    def call(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any,
+        request_type: Any,
+        reply_type: Any,
+        timeout: float | None,
+        metadata: Mapping[str, str] | None,
+    ) -> Call:
+        """A unary call with the least of the option, the deadline being served and the cancel scopes around."""
+        serving = current.get()
+        deadline = min(
+            self._clock() + (self._timeout if timeout is None else timeout), anyio.current_effective_deadline()
+        )
+        if serving is None:
+            carried = {} if metadata is None else lower(metadata)
+        else:
+            if serving.deadline is not None and serving.deadline < deadline:
+                deadline = serving.deadline
+            carried = dict(serving.metadata) if metadata is None else {**serving.metadata, **lower(metadata)}
+        return Call(
+            service,
+            endpoint,
+            request,
+            request_type=request_type,
+            reply_type=reply_type,
+            metadata=carried,
+            deadline=deadline,
+            caller=self._caller,
+        )
+
+    def stream(
+        self,
+        service: str,
+        endpoint: str,
+        request_type: Any,
+        reply_type: Any,
+        timeout: float | None,
+        opening: float | None,
+        metadata: Mapping[str, str] | None,
+    ) -> Call:
+        """A stream: `timeout` bounds all of it, `opening` (else the default) the opening alone."""
+        call = self.call(service, endpoint, None, request_type, reply_type, _least(timeout, opening), metadata)
+        serving = current.get()
+        call.streaming = True
+        call.open_deadline = call.deadline
+        inherited = None if serving is None else serving.deadline
+        call.deadline = _least(None if timeout is None else self._clock() + timeout, inherited)
+        return call
+
+    def metadata(self, metadata: Mapping[str, str] | None) -> dict[str, str]:
+        """What goes along: what came with the call being served, and over it what the caller gives."""
+        serving = current.get()
+        carried = {} if serving is None else dict(serving.metadata)
+        if metadata is not None:
+            carried.update(lower(metadata))
+        return carried
+
+    def deadline(self, timeout: float | None) -> float:
+        """As a call's."""
+        return self.call("", "", None, None, None, timeout, None).deadline or 0.0
+
+    @property
+    def caller(self) -> str:
+        """Name of the calling service."""
+        return self._caller
+
+
+def lower(metadata: Mapping[str, str]) -> dict[str, str]:
+    """With the names in lower case, as they are in memory."""
+    return {name.lower(): value for name, value in metadata.items()}
+
+
+def filter_of(version: str | None, where: Where | None) -> Filter | None:
+    """The nodes that a caller asks for, or None for any."""
+    if version is None and where is None:
+        return None
+    if where is None or callable(where):
+        return Filter(version, predicate=where)
+    return Filter(version, labels=frozenset(where.items()))
+
+
+def key_of(key: Key | None) -> bytes | None:
+    """An affinity key as selectors take it."""
+    return key.encode() if isinstance(key, str) else key
+
+
+def _least(*limits: float | None) -> float | None:
+    given = [limit for limit in limits if limit is not None]
+    return min(given) if given else None

@@ -1,0 +1,250 @@
+"""The parts that a service or client is built from, each opened when it is first needed, in the order of dependency.
+
+    registry → discovery ┐
+    selector, transport, codecs ┴→ client
+    registry → broker
+    transport, codecs → server
+
+Components may hold task groups, which must be left in the task that entered them, in reverse order. A handler may be
+the first to publish or to call, and handlers run in tasks of their own. So one task, the owner, enters every component
+on one exit stack, one request after the other, and leaves them all when it is told to close.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any, cast
+
+import anyio
+from anyio.abc import TaskStatus
+from micro_core import (
+    Broker,
+    Client,
+    Codec,
+    Codecs,
+    Component,
+    ConfigurationError,
+    Discovery,
+    MicroError,
+    Registry,
+    Server,
+)
+from micro_core.loader import KINDS, ContentTypes, plugins
+
+from micro.config import Config
+
+log = logging.getLogger("micro.service")
+
+
+class _Request:
+    __slots__ = ("done", "error", "part")
+
+    def __init__(self, part: str) -> None:
+        self.part = part
+        self.done = anyio.Event()
+        self.error: Exception | None = None
+
+
+class Parts:
+    """What is open, by name of its part; `run` is the owner task.
+
+    Args:
+        config: which plugins, with which options.
+        objects: what was passed in code as an object: final, and entered and left here like the others.
+    """
+
+    def __init__(self, config: Config, objects: Mapping[str, object]) -> None:
+        self.config = config
+        self._objects = objects
+        self._open: dict[str, Any] = {}
+        self._stack = AsyncExitStack()
+        self._send, self._receive = anyio.create_memory_object_stream[_Request](64)
+        self._backend = ""
+        self.closed = anyio.Event()
+
+    async def registry(self) -> Registry:
+        """The registry, as it was chosen: names are without the namespace."""
+        return cast(Registry, await self.part("registry"))
+
+    async def names(self) -> Registry:
+        """The registry inside the namespace."""
+        return cast(Registry, await self.part("names"))
+
+    async def client(self) -> Client:
+        """The client with all it needs."""
+        return cast(Client, await self.part("client"))
+
+    async def broker(self) -> Broker:
+        """The broker."""
+        return cast(Broker, await self.part("broker"))
+
+    async def server(self) -> Server:
+        """The server with its transport."""
+        return cast(Server, await self.part("server"))
+
+    async def codecs(self) -> Codecs:
+        """The installed codecs."""
+        return cast(Codecs, await self.part("codecs"))
+
+    def opened(self, part: str) -> Any:
+        """The part if it is open, else None."""
+        return self._open.get(part)
+
+    async def part(self, part: str) -> Any:
+        """Opens the part unless it is open. Raises what opening raises; a later call tries again."""
+        if part not in self._open:
+            request = _Request(part)
+            await self._ask(request)
+            await request.done.wait()
+            if request.error is not None:
+                raise request.error
+        return self._open[part]
+
+    async def _ask(self, request: _Request) -> None:
+        try:
+            await self._send.send(request)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise MicroError(f"the {request.part} cannot be opened: this service or client has been closed") from None
+
+    def close(self) -> None:
+        """Tells the owner to leave everything; it has when its task ends."""
+        self._send.close()
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None:
+        """The owner task."""
+        self._backend = _backend()
+        try:
+            async with self._stack, self._receive:
+                task_status.started()
+                async for request in self._receive:
+                    await self._answer(request)
+        except Exception:
+            log.exception("a component failed while it was closed")
+        finally:
+            self.closed.set()
+
+    async def _answer(self, request: _Request) -> None:
+        try:
+            await self._get(request.part)
+        except Exception as error:
+            request.error = error
+        finally:
+            request.done.set()
+
+    async def _get(self, part: str) -> Any:
+        if part not in self._open:
+            self._open[part] = await self._make(part)
+        return self._open[part]
+
+    async def _make(self, part: str) -> Any:
+        if part == "codecs":
+            return ContentTypes(configured_codecs(self.config))
+        if part == "names":
+            return await self._names()
+        if part == "discovery":
+            return await self._discovery()
+        made = self._objects.get(part) or await self._build(part)
+        self._check(part, made)
+        if isinstance(made, Component):
+            self._check_backend(part, made)
+            return await self._stack.enter_async_context(made)
+        return made
+
+    async def _build(self, kind: str) -> Any:
+        chosen = self.config.plugin(kind)
+        log.info("%s, chosen by %s", chosen.loaded, chosen.source)
+        collaborators = [await self._get(part) for part in _NEEDS[kind]]
+        options = await self._broker_options(chosen.options) if kind == "broker" else chosen.options
+        return chosen.loaded.cls(*collaborators, options)
+
+    async def _broker_options(self, options: Any) -> Any:
+        """A broker that listens does so where the server does, unless it was told otherwise."""
+        import dataclasses
+
+        if getattr(options, "address", None) == "" and hasattr(options, "advertise"):
+            host = self.config.settings.server_address.rpartition(":")[0]
+            return dataclasses.replace(options, address=f"{host}:0")
+        return options
+
+    async def _names(self) -> Registry:
+        from micro_discovery import Namespaced
+
+        registry = await self._get("registry")
+        namespace = self.config.settings.namespace
+        return cast(Registry, Namespaced(registry, namespace) if namespace else registry)
+
+    async def _discovery(self) -> Discovery:
+        from micro_discovery import RegistryDiscovery
+
+        settings = self.config.settings
+        discovery = RegistryDiscovery(
+            await self._get("names"),
+            registry_name=self.name_of("registry"),
+            namespace=settings.namespace,
+            lookup_timeout=settings.client_lookup_timeout,
+        )
+        return cast(Discovery, await self._stack.enter_async_context(discovery))
+
+    def name_of(self, kind: str) -> str:
+        """The plugin's name, or the class of an object."""
+        if kind in self._objects:
+            return type(self._objects[kind]).__name__
+        return self.config.choice(kind).name
+
+    def _check(self, kind: str, made: object) -> None:
+        if not isinstance(made, KINDS[kind]):
+            raise ConfigurationError(
+                f"{kind}={made!r} is neither the name of a {kind} nor a micro_core.{KINDS[kind].__name__}"
+            )
+
+    def _check_backend(self, kind: str, made: Component) -> None:
+        if self._backend not in made.backends:
+            able = " and ".join(sorted(made.backends))
+            raise ConfigurationError(
+                f"{kind} {self.name_of(kind)!r} runs on {able} only, and this process runs on {self._backend}; "
+                f"choose another {kind}, or run on {able}"
+            )
+
+
+_NEEDS: Mapping[str, tuple[str, ...]] = {
+    "registry": (),
+    "selector": (),
+    "transport": (),
+    "client": ("discovery", "selector", "transport", "codecs"),
+    "broker": ("names",),
+    "server": ("transport", "codecs"),
+}
+
+
+def _backend() -> str:
+    import sys
+
+    if "trio" in sys.modules:
+        import trio
+
+        if trio.lowlevel.in_trio_run():
+            return "trio"
+    return "asyncio"
+
+
+def configured_codecs(config: Config) -> dict[str, Codec]:
+    """The codecs that options were written for, by content type; the others are made when they are first needed."""
+    from micro_core.loader import load_plugin
+
+    found: dict[str, Codec] = {}
+    for plugin in plugins("micro.codec"):
+        if config.has_options("codec", plugin.name):
+            cls = load_plugin("codec", plugin)
+            options, _ = config.options("codec", plugin.name, cls)
+            codec: Codec = cls(options)
+            found.update(dict.fromkeys(cls.content_types, codec))
+    return found
+
+
+def preload(config: Config, objects: Mapping[str, object]) -> None:
+    """Loads what a person chose by name, so that a mistake shows at start. Raises ConfigurationError."""
+    for kind in _NEEDS:
+        if kind not in objects and config.written(kind):
+            config.plugin(kind)

@@ -1,0 +1,144 @@
+"""Running services until a signal ends them.
+
+The first SIGINT or SIGTERM stops every service gracefully, side by side; a second one ends them at once. A mistake in
+the configuration is one line on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+import anyio
+from anyio.abc import TaskStatus
+from micro_core import ConfigurationError
+
+from micro.logs import set_up_logging
+from micro.service import Service
+
+log = logging.getLogger("micro.service")
+
+BACKENDS = ("asyncio", "uvloop", "trio")
+
+
+def run(
+    *services: Service,
+    backend: str | None = None,
+    command_line: Mapping[str, object] = MappingProxyType({}),
+) -> None:
+    """Serves until SIGINT or SIGTERM; then returns, when every service has stopped.
+
+    Args:
+        services: one or more, in one event loop.
+        backend: asyncio, uvloop or trio; by default MICRO_BACKEND, else uvloop where it is installed, else asyncio.
+        command_line: dotted keys that win over everything else, for a program that parses a command line; this function
+            never does.
+
+    Raises:
+        SystemExit: 2 after a ConfigurationError, which is printed; 128 and the signal's number when a second signal
+            came.
+    """
+    try:
+        forced = _run(services, backend, command_line)
+    except ConfigurationError as error:
+        _refuse(str(error))
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
+    if forced:
+        raise SystemExit(128 + forced)
+
+
+def _refuse(text: str) -> NoReturn:
+    sys.stderr.write(f"error: {text}\n")
+    raise SystemExit(2)
+
+
+def _run(services: Sequence[Service], backend: str | None, command_line: Mapping[str, object]) -> int:
+    if not services:
+        raise ConfigurationError("micro.run() needs at least one service")
+    several = len(services) > 1
+    configs = [service.configure(command_line=command_line, several=several) for service in services]
+    settings = configs[0].settings
+    set_up_logging(settings.log)
+    name, options = _backend(backend or settings.backend)
+    running = Running(services)
+    anyio.run(running.main, backend=name, backend_options=options)
+    if running.failed:
+        raise running.failed[0]
+    return running.forced
+
+
+def _backend(name: str) -> tuple[str, dict[str, Any]]:
+    if name not in ("", *BACKENDS):
+        raise ConfigurationError(f"backend={name!r} (MICRO_BACKEND) is unknown; known are {', '.join(BACKENDS)}")
+    if name in ("uvloop", "trio") and find_spec(name) is None:
+        raise ConfigurationError(f"backend={name!r} (MICRO_BACKEND) is not installed; install {name}")
+    if name == "trio":
+        return "trio", {}
+    return "asyncio", {"use_uvloop": name == "uvloop" or (not name and find_spec("uvloop") is not None)}
+
+
+class Running:
+    """The services of one `run`, and what ends them.
+
+    Attributes:
+        failed: what ended a service that was not told to stop.
+        forced: the number of the second signal, or 0.
+    """
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        self._services = services
+        self._scopes: dict[Service, anyio.CancelScope] = {}
+        self._serving: set[Service] = set()
+        self.failed: list[Exception] = []
+        self.forced = 0
+
+    async def main(self) -> None:
+        """Returns when every service has ended."""
+        self._stop = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            if threading.current_thread() is threading.main_thread():
+                await tasks.start(self._watch_signals)
+            async with anyio.create_task_group() as hosts:
+                for service in self._services:
+                    hosts.start_soon(self._host, service)
+            tasks.cancel_scope.cancel()
+
+    async def _host(self, service: Service) -> None:
+        with anyio.CancelScope() as scope:
+            self._scopes[service] = scope
+            if self._stop.is_set():
+                return
+            try:
+                async with service:
+                    self._serving.add(service)
+                    await self._stop.wait()
+            except Exception as error:
+                self.failed.append(error)
+                self._end()
+
+    async def _watch_signals(self, *, task_status: TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
+            async for number in signals:
+                if self._stop.is_set():
+                    log.info("%s again: ending at once", signal.Signals(number).name)
+                    self.forced = number
+                    for scope in self._scopes.values():
+                        scope.cancel()
+                else:
+                    log.info("%s: stopping", signal.Signals(number).name)
+                    self._end()
+
+    def _end(self) -> None:
+        """Services that serve stop gracefully; those that are still starting do not go on."""
+        self._stop.set()
+        for service, scope in self._scopes.items():
+            if service not in self._serving:
+                scope.cancel()

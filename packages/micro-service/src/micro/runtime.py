@@ -1,0 +1,108 @@
+"""What runs under a service or client: a task group, the parts, the extensions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+from anyio.abc import TaskGroup
+from micro_core import (
+    Broker,
+    BrokerUnavailable,
+    CallNext,
+    Codecs,
+    Host,
+    Middleware,
+    RegistryUnavailable,
+    ServiceNotFound,
+)
+from micro_core.loader import load_extensions
+
+from micro.caller import Caller
+from micro.config import Config
+from micro.middleware import answers, chain
+from micro.outgoing import Outgoing
+from micro.parts import Parts, preload
+from micro.publishing import Publisher
+
+if TYPE_CHECKING:
+    import pluggy
+
+log = logging.getLogger("micro.service")
+
+DEFAULT_TIMEOUT = 5.0
+DEFAULT_CONTENT_TYPE = "application/json"
+
+
+class Runtime:
+    """Entered and left once, by the task that enters the service or client.
+
+    Args:
+        host: what extensions are asked for.
+        config: which plugins, with which options.
+        objects: kinds that were passed in code as objects.
+        middleware: around every call and stream that is made from here.
+    """
+
+    tasks: TaskGroup
+    extensions: pluggy.PluginManager
+
+    def __init__(
+        self, host: Host, config: Config, objects: Mapping[str, object], middleware: Sequence[Middleware]
+    ) -> None:
+        self.host = host
+        self.config = config
+        self.objects = objects
+        self.parts = Parts(config, objects)
+        self._middleware = tuple(middleware)
+
+    async def __aenter__(self) -> Self:
+        preload(self.config, self.objects)
+        self.extensions = load_extensions(self.config.settings.extensions_disabled)
+        self._middleware = (*answers(self.extensions.hook.micro_client_middleware, self.host), *self._middleware)
+        for warning in self.config.warnings:
+            log.warning("%s", warning)
+        self.tasks = await anyio.create_task_group().__aenter__()
+        await self.tasks.start(self.parts.run)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.parts.close()
+        try:
+            await self.parts.closed.wait()
+        finally:
+            self.tasks.cancel_scope.cancel()
+            await self.tasks.__aexit__(None, None, None)
+
+    def attach(self, caller: Caller) -> None:
+        """Makes a caller work; it opens what it uses when it first uses it."""
+        caller._attach(self._prepare, self._open_client, self.parts.names, self.tasks.start_soon)
+
+    def _prepare(self) -> tuple[Outgoing, Publisher]:
+        options = self._client_options()
+        outgoing = Outgoing(self.host.name, getattr(options, "request_timeout", DEFAULT_TIMEOUT))
+        content_type = getattr(options, "content_type", None) or DEFAULT_CONTENT_TYPE
+        return outgoing, Publisher(outgoing, self._open_publishing, content_type)
+
+    def _client_options(self) -> Any:
+        if "client" in self.objects:
+            return getattr(self.objects["client"], "options", None)
+        return self.config.plugin("client").options
+
+    async def _open_client(self) -> tuple[CallNext, CallNext]:
+        try:
+            client = await self.parts.client()
+        except RegistryUnavailable as error:
+            raise ServiceNotFound(f"no registry to look in: {error}") from error
+        return chain(self._middleware, client.call), chain(self._middleware, client.stream)
+
+    async def _open_publishing(self) -> tuple[Broker, Codecs]:
+        try:
+            return await self.parts.broker(), await self.parts.codecs()
+        except RegistryUnavailable as error:
+            raise BrokerUnavailable(f"no registry to find subscribers in: {error}") from error
