@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import select
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar, cast
@@ -20,14 +21,13 @@ from micro_core import Message, Reset, TransportError
 
 from micro_http.address import format_address, parse_address
 from micro_http.limits import Limits
-from micro_http.loops import Loop, Timer, Waiter, Wire, current_loop, readable
+from micro_http.loops import Loop, Timer, Waiter, Wire, current_loop
 from micro_http.names import WireNames
 from micro_http.parse import Malformed, Parser, Tables
 from micro_http.pipe import Pipe, PipeConnection
 from micro_http.write import counted, header_block, request_start
 
 _SWEEP = 0.02
-_QUIET = 0.01
 _NEVER = float("inf")
 _LARGE = 64 * 1024
 _POOLS = 1024
@@ -132,6 +132,10 @@ class HTTPClient:
         if self._loop is None:
             raise TransportError("the HTTP client is not open", Reset.REFUSED, processed=False)
         return self._loop
+
+    def host_of(self, address: str) -> str:
+        """What `Host` says for an address. Raises ValueError for a malformed one."""
+        return (self._pools.get(address) or self._pool(address)).host
 
     def _pool(self, address: str) -> _Pool:
         host, port = parse_address(address)
@@ -239,19 +243,19 @@ class _Connection(asyncio.Protocol):
         self.pool = pool
         self.deadline = _NEVER
         self._client = client
-        self._clock = client.loop.clock
         self._new_waiter = client.loop.waiter
         self._parser = Parser(client.limits, client.tables, replies=True)
         self._waiter: Waiter | None = None
         self._wire: Wire | None = None
-        self._born = self._used = self._clock()
+        self._born = client.loop.clock()
+        self._poll = select.poll()
 
     def usable(self, now: float, ttl: float) -> bool:
-        """Whether a call may be made on it. The socket is asked only when it was idle for more than a moment."""
+        """Whether a call may be made on it. The socket is asked, since the loop may not have looked at it yet."""
         wire = self._wire
         if wire is None or wire.is_closing() or now - self._born > ttl:
             return False
-        return now - self._used < _QUIET or not readable(wire)
+        return not self._poll.poll(0)
 
     def begin(self, block: bytes, body: bytes, deadline: float) -> Waiter:
         """Writes the request; the reply is the waiter's result."""
@@ -294,6 +298,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there."""
         self._wire = cast("Wire", transport)
+        self._poll.register(self._wire.get_extra_info("socket").fileno(), select.POLLIN)
         self._client.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -315,7 +320,6 @@ class _Connection(asyncio.Protocol):
         waiter, self._waiter = self._waiter, None
         self.deadline = _NEVER
         clean = self._parser.keep_alive and not self._parser.partial
-        self._used = self._clock()
         if waiter is None or waiter.done() or not clean or not self._client.kept(self):
             self.abort()
         if waiter is not None and not waiter.done():

@@ -8,12 +8,11 @@ a reader and a writer task each.
 from __future__ import annotations
 
 import asyncio
-import select
 import socket
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from micro_core import Clock, capture_clock
 
@@ -147,13 +146,3 @@ def current_loop() -> Loop:
 
             return TrioLoop()
     return AsyncioLoop()
-
-
-def readable(wire: Wire) -> bool:
-    """Whether something has arrived that was not read yet; on an idle connection: whether it is of no more use."""
-    number = cast("socket.socket", wire.get_extra_info("socket")).fileno()
-    if number < 0:
-        return True
-    poll = select.poll()
-    poll.register(number, select.POLLIN)
-    return bool(poll.poll(0))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import cast
@@ -13,6 +16,7 @@ from micro_http.loops import Loop, Waiter, Wire
 from micro_http.parse import Malformed, Parser
 
 _YIELD_EVERY = 32
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Pipe:
@@ -155,6 +159,13 @@ class Pipe:
     def close(self) -> None:
         """Closes when everything is written."""
         self._wire.close()
+
+    def cut(self) -> None:
+        """The peer is to see a reset instead of an end when this is closed next."""
+        number = self._wire.get_extra_info("socket").fileno()
+        if number >= 0:
+            with socket.socket(fileno=os.dup(number)) as twin:
+                twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
     def reset(self, reason: Reset) -> None:
         """Closes at once; whoever waits gets a TransportError of that reason."""

@@ -24,6 +24,7 @@ from micro_core import Accept, Message, Peer, Reset, StreamCall, UnaryCall
 from micro_http.address import format_address
 from micro_http.exchange import PipeExchange
 from micro_http.loops import Wire
+from micro_http.names import WireNames
 from micro_http.parse import Malformed, Parser
 from micro_http.pipe import Pipe
 from micro_http.write import CLOSE, CONTINUE, counted, header_block, reply_start
@@ -37,8 +38,8 @@ _LINGER = 0.5
 _NEVER = float("inf")
 _GO = "Go-http-client"
 
-Exchanges: TypeAlias = Callable[[Pipe, Message, Peer], PipeExchange]
-"""Makes the exchange of a stream from its pipe, its opening message and its peer."""
+Exchanges: TypeAlias = Callable[[Pipe, Message, Peer, WireNames], PipeExchange]
+"""Makes the exchange of a stream from its pipe, its opening message, its peer and the table for writing names."""
 
 
 class ServerConnection(asyncio.Protocol):
@@ -298,7 +299,7 @@ class ServerConnection(asyncio.Protocol):
         limits = self._listener.limits
         self._call = call
         pipe = self._pipe = Pipe(self._listener.loop, self.wire, self._parser, limits.buffer)
-        self._exchange = make(pipe, message, self.peer)
+        self._exchange = make(pipe, message, self.peer, self._listener.names)
         pipe.data_received(b"")
         if not self._may_write:
             pipe.pause_writing()

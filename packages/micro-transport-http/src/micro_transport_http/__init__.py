@@ -1,1 +1,160 @@
-"""Transport `http`: Go Micro's HTTP/1.1 message pipe."""
+"""Transport `http`: Go Micro's HTTP/1.1 message pipe.
+
+A unary call is one POST and one reply on a pooled connection; a stream is a connection of its own, see
+`micro_transport_http.streams`. Heads travel as headers (`micro-id` as `Micro-Id`), the way WIRE §4 says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+from micro_core import (
+    Accept,
+    Buffer,
+    Exchange,
+    Head,
+    Listener,
+    Message,
+    Peer,
+    Reset,
+    StreamCall,
+    Transport,
+    UnaryCall,
+    hookimpl,
+    option,
+)
+from micro_http import HTTPClient, HTTPListener, Limits, listen
+
+from micro_transport_http.streams import ServerExchange, is_end, opened
+
+__all__ = ["HTTPTransport", "micro_transport"]
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPOptions:
+    """Options of transport `http`."""
+
+    pool_size: int = option(100, help="idle connections kept per address", minimum=0)
+    pool_ttl: float = option(60.0, help="seconds after which a connection is not used again", minimum=0.0)
+    dial_timeout: float = option(5.0, help="seconds for a connection to be made", minimum=0.001)
+    message_limit: int = option(4 * 1024 * 1024, help="bytes of a message's body, at most", minimum=1)
+    header_limit: int = option(16 * 1024, help="bytes of a message's header, at most", minimum=256)
+    header_lines: int = option(100, help="header lines of a message, at most", minimum=1)
+    uri_limit: int = option(8 * 1024, help="bytes of a request's target, at most", minimum=1)
+    header_timeout: float = option(5.0, help="seconds in which a header must arrive once it began", minimum=0.001)
+    body_timeout: float = option(15.0, help="seconds in which a body must arrive, or a reply be read", minimum=0.001)
+    idle_timeout: float = option(180.0, help="seconds after which a server closes a quiet connection", minimum=0.001)
+    buffer: int = option(64 * 1024, help="bytes read or written ahead of a slow reader", minimum=1024)
+
+    def limits(self) -> Limits:
+        """As `micro_http` takes them."""
+        return Limits(
+            head=self.header_limit,
+            lines=self.header_lines,
+            uri=self.uri_limit,
+            body=self.message_limit,
+            head_seconds=self.header_timeout,
+            body_seconds=self.body_timeout,
+            idle_seconds=self.idle_timeout,
+            buffer=self.buffer,
+        )
+
+
+class HTTPTransport(Transport):
+    """Carries messages over HTTP/1.1, compatible with Go Micro. Leaving it closes its connections and listeners."""
+
+    Options = HTTPOptions
+
+    def __init__(self, options: HTTPOptions) -> None:
+        self._limits = options.limits()
+        self._client = HTTPClient(
+            self._limits,
+            pool_size=options.pool_size,
+            pool_ttl=options.pool_ttl,
+            dial_timeout=options.dial_timeout,
+        )
+        self._listeners: list[HTTPListener] = []
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        listeners, self._listeners = self._listeners, []
+        try:
+            for listener in listeners:
+                await listener.aclose()
+        finally:
+            await self._client.__aexit__(kind, error, trace)
+
+    def call(
+        self, address: str, request: Message, *, verify_name: str | None = None, deadline: float
+    ) -> Coroutine[Any, Any, Message]:
+        """See `Transport.call`. Deadlines are kept to about 20 ms."""
+        return self._client.call(address, request, verify_name=verify_name, deadline=deadline)
+
+    async def open(
+        self, address: str, head: Head, *, opening: Buffer = b"", verify_name: str | None = None, deadline: float
+    ) -> Exchange:
+        """See `Transport.open`. A head without `micro-stream` is given one, so that the peer knows a stream."""
+        return await opened(self._client, address, head, opening, deadline)
+
+    async def listen(self, address: str, accept: Accept) -> Listener:
+        """See `Transport.listen`. Calls that arrive while it drains get an unprocessed 503 (WIRE §12)."""
+        listener = await listen(
+            address, partial(_accepted, accept), self._limits, draining=_leaving, exchanges=ServerExchange
+        )
+        self._listeners.append(listener)
+        return listener
+
+
+class _Stray(UnaryCall):
+    """The end of a stream that is not here: Go Micro closes the connection, and so do we."""
+
+    __slots__ = ()
+
+    async def run(self, body: bytes) -> Message | None:
+        return None
+
+    def cancel(self, reason: Reset) -> None:
+        return None
+
+
+def _accepted(accept: Accept, head: Head, peer: Peer) -> UnaryCall | StreamCall | Message:
+    """A message of a stream has a connection of its own, which ends with a refusal: more of the stream may follow."""
+    if "micro-stream" not in head:
+        return accept(head, peer)
+    if is_end(head):
+        return _Stray()
+    answer = accept(head.copy(), peer)
+    if type(answer) is Message:
+        answer.head["connection"] = "close"
+    return answer
+
+
+_LEAVING = json.dumps(
+    {"id": "go.micro.server", "code": 503, "detail": "the server is stopping", "status": "Service Unavailable"},
+    separators=(",", ":"),
+)
+
+
+def _leaving(head: Head) -> Message:
+    answer = {"micro-error": _LEAVING, "micro-unprocessed": "1"}
+    if "content-type" in head:
+        answer["content-type"] = head["content-type"]
+    if "micro-stream" in head:
+        answer["connection"] = "close"
+    return Message(answer)
+
+
+@hookimpl
+def micro_transport() -> type[Transport]:
+    """The class behind `MICRO_TRANSPORT=http`."""
+    return HTTPTransport

@@ -1,0 +1,15 @@
+"""The HTTP transport keeps every promise of `Transport` and `Exchange`."""
+
+from __future__ import annotations
+
+import pytest
+from micro_conformance import TransportConformance
+from micro_transport_http import HTTPTransport
+
+
+class TestHTTPTransport(TransportConformance):
+    plugin = ("transport", "http")
+
+    @pytest.fixture
+    def make_transport(self):
+        return lambda: HTTPTransport(HTTPTransport.Options())
