@@ -2,7 +2,8 @@
 
 A server that refuses a stream because it is busy or stopping says so only after the stream was opened, when the caller
 may have sent something already. Nothing of it was processed, so the stream moves to another node: what was sent is kept
-until the first word of a reply (64 KiB at most) and sent again there.
+until the first word of a reply and sent again there. That is at most 8 messages in 16 KiB, which any wire takes while
+nobody reads; a caller who has sent more gets the refusal.
 
 A `send` that fails does not know why; the server's reason arrives on the other side. So a failed `send` reads on,
 keeping messages for later `recv`s, until it finds the error, unless a `recv` is doing so already.
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MOST_KEPT = 64 * 1024
+_MOST_KEPT = 8
+_MOST_BYTES = 16 * 1024
 _LEFT = 499
 
 
@@ -105,6 +107,10 @@ class ClientStream(Stream):
         """Opens it at one node after another. Raises RPCError when none would."""
         attempts = self._attempts
         node = attempts.first() or await attempts.next()
+        await self._open(node)
+
+    async def _open(self, node: Node) -> None:
+        attempts = self._attempts
         while True:
             began = attempts.now()
             try:
@@ -127,15 +133,25 @@ class ClientStream(Stream):
             verify_name=self._call.service,
             deadline=self._deadline,
         )
+        if self._kept or self._ended:
+            await self._repeat(exchange)
+        return exchange
+
+    async def _repeat(self, exchange: Exchange) -> None:
+        """Sends again what was sent before. A failure is no news: its reason comes with the next `recv`."""
         try:
-            for body in tuple(self._kept or ()):
-                await exchange.send(body)
-            if self._ended:
-                await exchange.end()
+            with anyio.CancelScope(deadline=self._deadline) as scope:
+                for body in tuple(self._kept or ()):
+                    await exchange.send(body)
+                if self._ended:
+                    await exchange.end()
+        except TransportError:
+            return
         except BaseException:
             exchange.reset(Reset.CANCELLED)
             raise
-        return exchange
+        if scope.cancelled_caught:
+            exchange.reset(Reset.DEADLINE)
 
     async def send(self, value: Any) -> None:  # noqa: D102
         try:
@@ -160,7 +176,7 @@ class ClientStream(Stream):
         if self._kept is None:
             return
         self._kept_bytes += len(body)
-        if self._kept_bytes > _MOST_KEPT:
+        if self._kept_bytes > _MOST_BYTES or len(self._kept) >= _MOST_KEPT:
             self._kept = None
         else:
             self._kept.append(body)
@@ -181,8 +197,9 @@ class ClientStream(Stream):
             return
         if isinstance(self._final, RPCError):
             raise self._final
-        text = "the server has ended the stream" if self._final else str(error)
-        raise self._attempts.circumstances(BadGateway(text, id=CLIENT_ID)) from error
+        broken = BadGateway("the server has ended the stream" if self._final else str(error), id=CLIENT_ID)
+        broken.outcome = Outcome.UNKNOWN
+        raise self._attempts.circumstances(broken) from error
 
     async def recv(self) -> Any:  # noqa: D102
         body = self._ahead.popleft() if self._ahead else await self._timed(self._next)
@@ -227,7 +244,7 @@ class ClientStream(Stream):
             node, self._taken = self._taken, None
             try:
                 self._attempts.failed(node, self._began, error)
-                await self.open()
+                await self._open(await self._attempts.next())
             except RPCError as last:
                 self._final = last
                 raise
