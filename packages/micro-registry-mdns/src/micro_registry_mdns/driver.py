@@ -16,7 +16,7 @@ from micro_registry_mdns.links import Link, interface_addresses
 
 log = logging.getLogger("micro.registry.mdns")
 
-RECONCILE = 2.0
+RECONCILE = 1.0
 """Seconds between looks at the interfaces."""
 POLL = 0.02
 LEAST_SLEEP = 0.001

@@ -124,19 +124,19 @@ def ask(names: Iterable[tuple[str, int]]) -> bytes:
 
 def answer(nodes: Sequence[Announced], beat: Beat | None, ttl: int = TTL) -> list[bytes]:
     """Packets that hold these nodes, several in each, and after them the beat."""
-    packets = []
+    packets: list[bytes] = []
     for batch in _batches(nodes):
         records = [record for node in batch for record in _records(node, ttl)]
         records += _addresses(batch, ttl)
-        packets.append(_response(records))
+        packets += _response(records)
     if beat is not None:
-        packets.append(_response([_beat_record(beat)]))
+        packets += _response([_beat_record(beat)])
     return packets
 
 
 def answer_types() -> list[bytes]:
     """The answer to DNS-SD's question which types there are (RFC 6763 §9)."""
-    return [_response([DNSPointer(TYPES, PTR, IN, TTL, TYPE)])]
+    return _response([DNSPointer(TYPES, PTR, IN, TTL, TYPE)])
 
 
 def _batches(nodes: Sequence[Announced]) -> Iterable[list[Announced]]:
@@ -176,11 +176,12 @@ def _beat_record(beat: Beat) -> DNSRecord:
     return DNSText(f"{beat.origin}.{BEATS}", TXT, UNIQUE, beat.ttl, to_strings(data))
 
 
-def _response(records: Iterable[DNSRecord]) -> bytes:
+def _response(records: Iterable[DNSRecord]) -> list[bytes]:
+    """One packet, or two where a text is so large that it needs one for itself."""
     packet = DNSOutgoing(ANSWER)
     for record in records:
         packet.add_answer_at_time(record, 0)
-    return packet.packets()[0]
+    return list(packet.packets())
 
 
 def read(data: bytes) -> Heard | None:

@@ -1,0 +1,441 @@
+"""The protocol on a simulated network and clock: no sockets, no sleeping."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from micro_core import Node, ServiceRecord
+from micro_registry_mdns import packets
+from micro_registry_mdns.engine import Engine
+from micro_registry_mdns.protocol import LEASE
+from micro_registry_mdns.record_text import encode_record, fingerprint
+
+PORT = 5353
+LO = "127.0.0.1"
+
+
+class Network:
+    """Engines on one link, each a host or process, with loss, doubling and delay."""
+
+    def __init__(self, seed: int = 0, loss: float = 0.0, twice: float = 0.0, delay: float = 0.002) -> None:
+        self.rng = random.Random(seed)
+        self.now = 100.0
+        self.loss, self.twice, self.delay = loss, twice, delay
+        self.engines: dict[str, Engine] = {}
+        self.address: dict[str, str] = {}
+        self.held_up: set[str] = set()
+        self.sent: list[tuple[float, str, bytes]] = []
+        self._flying: list[tuple[float, int, str, tuple[str, int], bytes]] = []
+        self._count = 0
+
+    def add(self, name: str, address: str = LO, *, listens: bool = True) -> Engine:
+        engine = self.engines[name] = Engine(PORT, random.Random(self.rng.random()))
+        self.address[name] = address
+        engine.add_link(address, self.now)
+        if listens:
+            engine.watchers = 1
+            engine.want(self.now)
+        return engine
+
+    def crash(self, name: str) -> None:
+        del self.engines[name]
+
+    def say(self, sender: str, packet: bytes, port: int = PORT) -> None:
+        """Multicasts, from an address."""
+        self.sent.append((self.now, sender, packet))
+        for name in self.engines:
+            for _ in range(2 if self.rng.random() < self.twice else 1):
+                if self.rng.random() >= self.loss:
+                    self._count += 1
+                    arrives = self.now + self.rng.uniform(0, self.delay)
+                    heapq.heappush(self._flying, (arrives, self._count, name, (sender, port), packet))
+
+    def pump(self, name: str) -> None:
+        for _, packet in self.engines[name].poll(self.now):
+            self.say(self.address[name], packet)
+
+    def run(self, seconds: float) -> None:
+        until = self.now + seconds
+        for name in list(self.engines):
+            self.pump(name)
+        while (at := self._next()) <= until:
+            self.now = max(self.now, at)
+            self._deliver()
+            for name, engine in list(self.engines.items()):
+                if name not in self.held_up and engine.next_due() <= self.now:
+                    self.pump(name)
+        self.now = until
+
+    def _next(self) -> float:
+        due = [engine.next_due() for name, engine in self.engines.items() if name not in self.held_up]
+        flying = [entry[0] for entry in self._flying if entry[2] not in self.held_up]
+        return min([*due, *flying], default=float("inf"))
+
+    def _deliver(self) -> None:
+        kept = []
+        while self._flying and self._flying[0][0] <= self.now:
+            entry = heapq.heappop(self._flying)
+            if entry[2] in self.held_up:
+                kept.append(entry)
+            elif entry[2] in self.engines:
+                self.engines[entry[2]].receive(self.address[entry[2]], entry[3], entry[4], self.now)
+        for entry in kept:
+            heapq.heappush(self._flying, entry)
+
+
+def record(name: str, id: str, address: str = "127.0.0.1:9000", version: str = "1") -> ServiceRecord:
+    return ServiceRecord(name, version, (Node(id, address, {"zone": "a"}),), (), {"m": "1"})
+
+
+def ids(engine: Engine, name: str | None = None) -> set[str]:
+    return {node.id for service in engine.services(name) for node in service.nodes}
+
+
+def pair(**network: float) -> tuple[Network, Engine, Engine]:
+    net = Network(**network)  # type: ignore[arg-type]
+    speaker, reader = net.add("speaker", listens=False), net.add("reader")
+    net.run(0.5)
+    return net, speaker, reader
+
+
+def test_a_node_is_seen_soon_after_it_was_registered() -> None:
+    net, speaker, reader = pair()
+    speaker.register([record("greeter", "a")], 90, net.now)
+    net.run(0.02)
+    assert reader.services("greeter") == (record("greeter", "a"),)
+    assert reader.services("GREETER") == ()
+
+
+def test_a_newcomer_learns_what_was_there_before_it() -> None:
+    net = Network()
+    for at in range(5):
+        engine = net.add(f"speaker-{at}", listens=False)
+        engine.register([record("greeter", f"{at}-{n}") for n in range(40)], 0, net.now)
+    net.run(60)
+    reader = net.add("reader")
+    net.run(0.3)
+    assert len(ids(reader)) == 200
+    assert reader.listener.settled(net.now)
+
+
+def test_a_goodbye_is_believed_at_once_and_is_a_departure() -> None:
+    net, speaker, reader = pair()
+    speaker.register([record("greeter", "a"), record("greeter", "b")], 90, net.now)
+    net.run(1)
+    speaker.deregister([("greeter", "a")], net.now)
+    net.run(0.02)
+    assert ids(reader) == {"b"}
+    assert reader.departures() == [("greeter", "a")]
+
+
+def test_closing_says_goodbye_to_every_node() -> None:
+    net, speaker, reader = pair()
+    speaker.register([record("greeter", "a"), record("greeter", "b")], 90, net.now)
+    net.run(1)
+    for _, packet in speaker.responder.farewell():
+        net.say(LO, packet)
+    net.crash("speaker")
+    net.run(0.02)
+    assert ids(reader) == set()
+    assert sorted(reader.departures()) == [("greeter", "a"), ("greeter", "b")]
+
+
+def test_a_killed_process_disappears_within_seconds_and_is_no_departure() -> None:
+    net, speaker, reader = pair()
+    speaker.register([record("greeter", "a")], 90, net.now)
+    net.run(20)
+    net.crash("speaker")
+    net.run(3)
+    assert ids(reader) == {"a"}
+    net.run(3)
+    assert ids(reader) == set()
+    assert reader.departures() == []
+
+
+def test_a_node_whose_ttl_is_over_disappears_and_is_no_departure() -> None:
+    net, speaker, reader = pair()
+    speaker.register([record("greeter", "a")], 2, net.now)
+    net.run(1.9)
+    speaker.register([record("greeter", "a")], 2, net.now)
+    net.run(1.9)
+    assert ids(reader) == {"a"}
+    net.run(0.3)
+    assert ids(reader) == ids(speaker) == set()
+    assert reader.departures() == []
+
+
+def test_a_changed_record_replaces_the_old_one() -> None:
+    net, speaker, reader = pair()
+    speaker.register([record("greeter", "a")], 0, net.now)
+    net.run(1)
+    speaker.register([record("greeter", "a", version="2")], 0, net.now)
+    net.run(0.05)
+    assert [service.version for service in reader.services("greeter")] == ["2"]
+    assert reader.departures() == []
+
+
+def test_nothing_is_sent_while_nobody_listens() -> None:
+    net = Network()
+    net.add("speaker", listens=False).register([record("greeter", "a")], 0, net.now)
+    net.run(5)
+    before = len(net.sent)
+    net.run(600)
+    assert len(net.sent) == before
+
+
+def test_listeners_share_their_questions() -> None:
+    net = Network()
+    for at in range(10):
+        net.add(f"reader-{at}")
+    net.run(10)
+    net.sent.clear()
+    net.run(300)
+    assert len(net.sent) < 130
+
+
+def test_no_node_is_lost_though_a_fifth_of_all_packets_is() -> None:
+    net = Network(seed=7, loss=0.2, twice=0.1, delay=0.3)
+    for at in range(6):
+        net.add(str(at)).register([record("greeter", f"{at}-{n}") for n in range(5)], 0, net.now)
+    net.run(10)
+    for _ in range(120):
+        net.run(1)
+        assert all(len(ids(engine)) == 30 for engine in net.engines.values())
+
+
+def test_a_reader_that_was_held_up_loses_nobody() -> None:
+    net, speaker, reader = pair()
+    speaker.register([record("greeter", "a")], 0, net.now)
+    net.run(5)
+    net.held_up.add("reader")
+    net.run(20)
+    net.held_up.clear()
+    net.run(0.001)
+    assert ids(reader) == {"a"}
+    net.run(5)
+    assert ids(reader) == {"a"}
+
+
+def test_a_link_that_returns_is_announced_on_again() -> None:
+    net, speaker, reader = pair()
+    speaker.register([record("greeter", "a")], 0, net.now)
+    net.run(1)
+    speaker.remove_link(LO)
+    net.run(10)
+    assert ids(reader) == set()
+    speaker.add_link(LO, net.now)
+    net.run(0.05)
+    assert ids(reader) == {"a"}
+
+
+def test_what_was_known_is_kept_while_there_is_no_link() -> None:
+    net, speaker, reader = pair()
+    speaker.register([record("greeter", "a")], 0, net.now)
+    net.run(1)
+    reader.remove_link(LO)
+    net.run(60)
+    assert ids(reader) == {"a"}
+    reader.add_link(LO, net.now)
+    net.run(0.01)
+    assert ids(reader) == {"a"}
+    net.crash("speaker")
+    net.run(7)
+    assert ids(reader) == set()
+
+
+def test_a_cache_that_nobody_reads_is_dropped_and_built_anew() -> None:
+    net, speaker, reader = pair()
+    speaker.register([record("greeter", "a")], 0, net.now)
+    net.run(1)
+    reader.watchers = 0
+    net.run(31)
+    assert not ids(reader)
+    reader.want(net.now)
+    net.run(0.2)
+    assert ids(reader) == {"a"}
+
+
+# untrusted input
+
+
+def test_an_origin_cannot_be_ended_from_another_address() -> None:
+    net, speaker, reader = pair()
+    speaker.register([record("greeter", "a")], 0, net.now)
+    net.run(1)
+    (node,) = speaker.responder.nodes.values()
+    names = frozenset([node.fingerprint])
+    for ttl in (0, 5):
+        beat = packets.Beat(speaker.responder.origin, ttl, 1 << 60, frozenset(), names)
+        for packet in packets.answer([node.announced], beat, ttl=0):
+            net.say("192.0.2.66", packet)
+            net.say(LO, packet, port=4444)
+    net.run(1)
+    assert ids(reader) == {"a"}
+    assert reader.departures() == []
+
+
+def test_a_node_id_stays_with_the_address_that_had_it_first() -> None:
+    net = Network()
+    first, reader = net.add("first", "192.0.2.1"), net.add("reader", "192.0.2.2")
+    first.register([record("greeter", "a", "192.0.2.1:1")], 0, net.now)
+    net.run(1)
+    net.add("thief", "192.0.2.66").register([record("greeter", "a", "192.0.2.66:1")], 0, net.now)
+    net.run(1)
+    assert reader.services("greeter")[0].nodes[0].address == "192.0.2.1:1"
+    net.crash("first")
+    net.run(LEASE + 2)
+    assert reader.services("greeter")[0].nodes[0].address == "192.0.2.66:1"
+
+
+def test_a_process_that_was_restarted_at_its_address_has_its_node_id_at_once() -> None:
+    net, old, reader = pair()
+    old.register([record("greeter", "a", "127.0.0.1:1")], 0, net.now)
+    net.run(1)
+    net.crash("speaker")
+    net.add("again", listens=False).register([record("greeter", "a", "127.0.0.1:2")], 0, net.now)
+    net.run(0.05)
+    assert reader.services("greeter")[0].nodes[0].address == "127.0.0.1:2"
+
+
+def test_a_loopback_address_of_another_host_is_left_out_and_not_even_announced() -> None:
+    net = Network()
+    other, reader = net.add("other", "192.0.2.1"), net.add("reader", "192.0.2.2")
+    other.register([record("greeter", "near"), record("greeter", "far", "192.0.2.1:1")], 0, net.now)
+    net.run(1)
+    assert not any(b"near" in packet for _, _, packet in net.sent)
+    other.responder.links["192.0.2.1"].loopback = True
+    other.remove_link("192.0.2.1")
+    other.add_link("192.0.2.1", net.now)
+    assert ids(reader) == {"far"}
+
+
+def test_a_loopback_address_that_another_host_announces_all_the_same_is_not_believed() -> None:
+    net = Network()
+    reader = net.add("reader", "192.0.2.2")
+    net.run(0.1)
+    plant(net, record("greeter", "near"), "192.0.2.1")
+    plant(net, record("greeter", "own"), "192.0.2.2")
+    net.run(0.5)
+    assert ids(reader) == {"own"}
+
+
+def plant(net: Network, planted: ServiceRecord | bytes, address: str = LO, origin: str = "0" * 16) -> None:
+    """A record with its beat, from nobody's engine."""
+    text = planted if isinstance(planted, bytes) else encode_record(planted)
+    announced = packets.Announced("planted", text, "127.0.0.1", 1)
+    for packet in packets.answer([announced], packets.Beat(origin, 5, 1, frozenset([fingerprint(text)]), frozenset())):
+        net.say(address, packet)
+
+
+def test_a_record_that_cannot_be_read_is_left_out_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    net, speaker, reader = pair()
+    speaker.register([record("greeter", "a")], 0, net.now)
+    for _ in range(3):
+        plant(net, b"\x03bad")
+        net.run(1)
+    assert ids(reader) == {"a"}
+    assert len([entry for entry in caplog.records if "left out" in entry.message]) == 1
+
+
+def test_a_flood_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    net, speaker, reader = pair()
+    speaker.register([record("greeter", "a")], 0, net.now)
+    net.run(1)
+    for at in range(1500):
+        plant(net, bytes([3, *at.to_bytes(3, "big")]), "192.0.2.66", f"{at:016x}")
+    net.run(0.2)
+    assert ids(reader) == {"a"}
+    assert len(reader.listener.paths) <= 300
+    assert len(caplog.records) <= 1000
+
+
+BROKEN = [
+    pytest.param(b"", id="empty"),
+    pytest.param(b"\0" * 11, id="short header"),
+    pytest.param(b"\0\0\x84\0\0\0\xff\xff\0\0\0\0", id="65535 records, none there"),
+    pytest.param(b"\0\0\x84\0\0\0\0\1\0\0\0\0\xc0\x0c\0\x10\0\1\0\0\0\5\0\1\0", id="name that points to itself"),
+    pytest.param(b"\0\0\0\0\0\1\0\0\0\0\0\0\xc0\x0e\xc0\x0c\0\x10\0\1", id="names that point to each other"),
+]
+
+
+@pytest.mark.parametrize("packet", BROKEN)
+def test_a_broken_packet_changes_nothing(packet: bytes) -> None:
+    net, speaker, reader = pair()
+    speaker.register([record("greeter", "a")], 0, net.now)
+    net.run(1)
+    before = reader.version
+    reader.receive(LO, (LO, PORT), packet, net.now)
+    assert reader.version == before
+    assert ids(reader) == {"a"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_damaged_packet_raises_nothing_and_a_cut_one_changes_nothing(data: st.DataObject) -> None:
+    net, speaker, _ = pair()
+    speaker.register([record("greeter", "a"), record("other", "b")], 0, net.now)
+    net.pump("speaker")
+    packet = data.draw(st.sampled_from([packet for _, _, packet in net.sent]))
+    cut = data.draw(st.integers(0, len(packet) - 1))
+    fresh = Network().add("fresh")
+    fresh.receive(LO, (LO, PORT), packet[:cut], net.now)
+    assert not fresh.services(None)
+    assert not fresh.listener.paths
+    damaged = bytearray(packet)
+    damaged[cut] = data.draw(st.integers(0, 255))
+    fresh.receive(LO, (LO, PORT), bytes(damaged), net.now)
+    fresh.receive(LO, (LO, PORT), data.draw(st.binary(max_size=200)), net.now)
+    fresh.poll(net.now)
+
+
+# convergence
+
+STEP = st.tuples(st.sampled_from(["register", "change", "deregister", "crash", "join"]), st.integers(0, 3))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(STEP, max_size=15), st.integers(0, 1 << 16), st.floats(0, 0.3), st.floats(0, 0.3), st.floats(0, 0.5))
+def test_whatever_is_lost_doubled_or_late_all_agree_in_the_end(
+    steps: list[tuple[str, int]], seed: int, loss: float, twice: float, delay: float
+) -> None:
+    net = Network(seed, loss, twice, delay)
+    truth: dict[str, dict[str, ServiceRecord]] = {}
+    for at, (what, who) in enumerate(steps):
+        act(net, truth, what, str(who), at)
+        net.run(net.rng.choice([0.0, 0.01, 0.3, 2.0]))
+    net.add("late")
+    net.run(GRACE)
+    net.loss = 0.0
+    net.run(3)
+    expected = {(one.name, one.version, one.nodes[0].id) for nodes in truth.values() for one in nodes.values()}
+    for engine in filter(lambda engine: engine.watchers, net.engines.values()):
+        seen = {(service.name, service.version, node.id) for service in engine.services(None) for node in service.nodes}
+        assert seen == expected
+
+
+GRACE = LEASE + 3.0
+
+
+def act(net: Network, truth: dict[str, dict[str, ServiceRecord]], what: str, who: str, at: int) -> None:
+    if what == "crash":
+        truth.pop(who, None)
+        net.engines.pop(who, None)
+        return
+    engine = net.engines.get(who) or net.add(who, listens=at % 2 == 0)
+    nodes = truth.setdefault(who, {})
+    if what == "register":
+        new = record(f"service-{at % 3}", f"{who}-{at}")
+        engine.register([new], 0, net.now)
+        nodes[new.nodes[0].id] = new
+    elif what == "change" and nodes:
+        changed = replace(next(iter(nodes.values())), version=f"v{at}")
+        engine.register([changed], 0, net.now)
+        nodes[changed.nodes[0].id] = changed
+    elif what == "deregister" and nodes:
+        gone = nodes.pop(next(iter(nodes)))
+        engine.deregister([(gone.name, gone.nodes[0].id)], net.now)
