@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import anyio
 import pytest
 from anyio import from_thread, to_thread
-from micro_core import Node, NotRegistered, Reach, Registry, ServiceRecord, Snapshot
+from micro_core import Endpoint, Node, NotRegistered, Reach, Registry, ServiceRecord, Snapshot
 from micro_core.loader import load
 from micro_registry_memory import MemoryRegistry
 
@@ -69,6 +71,18 @@ async def test_versions_and_nodes_stay_beside_each_other(address: str) -> None:
         await registry.register(record, ttl=60)
     assert await registry.get_service("greeter") == (greeter("a", "c"), greeter("b", version="2"))
     assert [record.name for record in await registry.list_services()] == ["greeter", "greeter"]
+
+
+async def test_of_records_that_differ_within_a_version_the_last_changed_counts(address: str) -> None:
+    registry = make(address)
+    old, new = (replace(greeter(key), endpoints=(Endpoint(f"Say.{key}"),)) for key in ("a", "b"))
+    for record in (old, new, old, replace(new, endpoints=()), old):
+        await registry.register(record, ttl=60)
+        endpoints = (await registry.get_service("greeter"))[0].endpoints
+    assert endpoints == ()
+    changed = replace(old, endpoints=(Endpoint("Say.New"),))
+    await registry.register(changed, ttl=60)
+    assert (await registry.get_service("greeter"))[0].endpoints == changed.endpoints
 
 
 async def test_a_node_that_changes_its_version_leaves_the_old_one(address: str) -> None:
@@ -182,6 +196,7 @@ async def test_the_users_exception_comes_out_as_it_is(address: str) -> None:
 @pytest.mark.parametrize("other", ["asyncio", "trio"])
 async def test_another_event_loop_sees_changes_and_is_seen(address: str, other: Any) -> None:
     registry = make(address)
+    started = time.monotonic()
     ready = threading.Event()
 
     async def elsewhere() -> None:
@@ -199,6 +214,7 @@ async def test_another_event_loop_sees_changes_and_is_seen(address: str, other: 
         await registry.register(greeter("a"), ttl=60)
         await until(snapshots, {"a", "b"}, 5)
         await registry.deregister(greeter("a"))
+    assert time.monotonic() - started < 3, "it was a timer that woke them, not the change"
 
 
 async def test_a_watch_left_behind_by_a_finished_loop_disturbs_nobody(address: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import timeit
@@ -9,6 +10,7 @@ from collections import Counter
 from itertools import islice
 from threading import Thread
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from micro_core import Node, NodeSet, Outcome, Selector
@@ -69,6 +71,26 @@ def test_every_process_has_an_order_of_its_own() -> None:
     assert len(set(outputs)) == 20
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forked_process_has_an_order_of_its_own() -> None:
+    script = (
+        "import os\n"
+        "from micro_core import Node, NodeSet\n"
+        "from micro_core.component import NoOptions\n"
+        "from micro_selector_random import RandomSelector\n"
+        "chosen = RandomSelector(NoOptions())\n"
+        "child = os.fork()\n"
+        "nodes = NodeSet('s', tuple(Node(chr(i), f'h:{i}') for i in range(65, 91)))\n"
+        "taken = ''.join(next(chosen.select(nodes)).id for _ in range(26))\n"
+        "child and os.waitpid(child, 0)\n"
+        "os.write(1, taken.encode() + b'\\n')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    first, second = done.stdout.split()
+    assert sorted(first) == sorted(second)
+    assert first != second
+
+
 def test_one_call_per_process_is_spread_too() -> None:
     seen: Counter[str] = Counter()
     for _ in range(2_000):
@@ -100,11 +122,16 @@ def test_threads_lose_no_node() -> None:
         for _ in range(2_000):
             next(chosen.select(nodes))
 
-    threads = [Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
     seen = firsts(chosen, nodes, 700)
     assert all(99 <= seen[node.id] <= 101 for node in nodes.nodes), seen
 
