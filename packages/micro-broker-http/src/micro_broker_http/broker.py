@@ -1,0 +1,297 @@
+"""The broker: one listener, one client, the lanes of what was published."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from random import random
+from types import TracebackType
+from typing import ClassVar, Self
+from uuid import uuid4
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup
+from micro_core import (
+    Broker,
+    BrokerUnavailable,
+    Capability,
+    EventHandler,
+    Listener,
+    Message,
+    Node,
+    Registry,
+    ServiceRecord,
+    SubscribeOptions,
+    Subscription,
+    capture_clock,
+    option,
+)
+from micro_discovery import HOST_KEY, host_id, reachable_address
+from micro_http import HTTPClient, Limits, listen
+from micro_messaging import (
+    MEBIBYTE,
+    Blocked,
+    DeadLetter,
+    Lane,
+    Letter,
+    Redelivery,
+    Tally,
+    Waker,
+    check_options,
+    check_size,
+    check_topic,
+    dead_letter,
+    offer,
+    supervise,
+)
+from micro_messaging import Limits as LaneLimits
+
+from micro_broker_http import wire
+from micro_broker_http.courier import Courier, Pace
+from micro_broker_http.intake import Intake
+from micro_broker_http.registration import Registration
+from micro_broker_http.routes import Destination, Routes
+from micro_broker_http.subscription import HTTPSubscription
+
+log = logging.getLogger("micro.broker.http")
+
+_NAME_BYTES = 26
+_SETTLING = 0.1
+
+
+class HTTPBroker(Broker):
+    """Events posted straight from publisher to subscriber, as Go Micro's default broker does from v2.5 on.
+
+    `publish` returns when the event lies in a lane per broadcast subscriber and per queue; from there it is delivered,
+    and redelivered, while the publisher lives. Subscribers are found by the registry: whoever is listed when the first
+    complete list is there gets the first event, whoever subscribes later is known when the registry tells.
+    """
+
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.AT_LEAST_ONCE, Capability.NACK})
+
+    @dataclass(frozen=True, slots=True)
+    class Options:
+        """The options of broker `http`."""
+
+        address: str = option("", help="host:port that subscribers listen at; empty: 127.0.0.1, any port")
+        advertise: str = option("", help="host or host:port to register instead of the bound address")
+        attempts: int = option(10, help="deliveries of an event before it is a dead letter", minimum=1)
+        backoff: float = option(0.1, help="seconds before the second delivery; each wait is twice the last", minimum=0)
+        backoff_max: float = option(30.0, help="longest wait between deliveries", minimum=0)
+        answer_within: float = option(10.0, help="how often a running handler is asked after", minimum=0.05, maximum=60)
+        handled_within: float = option(60.0, help="how long a subscriber of Go Micro may work on an event", minimum=0)
+        orphaned_for: float = option(30.0, help="how long events wait for a queue without members", minimum=0)
+        at_once: int = option(16, help="events posted to one subscriber at once", minimum=1)
+        message_limit: int = option(4 * MEBIBYTE, help="largest event in bytes", minimum=1)
+        lane_messages: int = option(1000, help="events waiting for one subscriber or queue", minimum=1)
+        lane_bytes: int = option(16 * MEBIBYTE, help="bytes waiting for one subscriber or queue", minimum=1)
+        stalled_after: float = option(2.0, help="how long a full lane without an ack holds up publishers", minimum=0)
+        waiting: int = option(1000, help="events accepted by a subscription that wait for its handler", minimum=1)
+        duplicates: int = option(10_000, help="events that a subscription remembers", minimum=1)
+        duplicate_window: float = option(300.0, help="how long it remembers them", minimum=0)
+
+    def __init__(self, registry: Registry, options: Options) -> None:
+        self.options = options
+        self.policy = Redelivery(options.attempts, options.backoff, options.backoff_max)
+        self.draw: Callable[[], float] = random
+        self.subscriptions: dict[str, HTTPSubscription] = {}
+        self._registry = registry
+        self._tally = Tally()
+        self._waiting: set[Waker] = set()
+        self._listener: Listener | None = None
+        self._published = float("-inf")
+        self._open = False
+
+    async def __aenter__(self) -> Self:
+        options = self.options
+        self.clock = capture_clock()
+        self.registration = Registration(self._registry)
+        self._limits = Limits(body=options.message_limit // 3 * 4 + 256 * 1024)
+        self._client = HTTPClient(self._limits)
+        await self._client.__aenter__()
+        self.tasks: TaskGroup = anyio.create_task_group()
+        await self.tasks.__aenter__()
+        self._listening = anyio.Lock()
+        self._known = anyio.Event()
+        self._routes = Routes(self._new_lane, host_id())
+        pace = Pace(options.at_once, options.answer_within, options.handled_within, options.orphaned_for)
+        self._courier = Courier(self._routes, self._client, self.clock, pace, self.bury, self._wake)
+        self._open = True
+        self.tasks.start_soon(supervise, "watching for subscribers", self._watch, log)
+        self.tasks.start_soon(supervise, "keeping subscriptions registered", self.registration.keep, log)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._open:
+            return
+        self._open = False
+        try:
+            await self.registration.remove_all()
+            if self._listener is not None:
+                await self._listener.aclose()
+        finally:
+            self.tasks.cancel_scope.cancel()
+            try:
+                await self.tasks.__aexit__(None, None, None)
+            finally:
+                self.subscriptions.clear()
+                await self._client.__aexit__(None, None, None)
+        if self._tally.unsettled:
+            log.warning("%d deliveries were not made when the broker closed", self._tally.unsettled)
+
+    async def publish(self, topic: str, message: Message, *, deadline: float, key: bytes | None = None) -> None:  # noqa: D102
+        check_topic(topic)
+        check_size(topic, message.body, self.options.message_limit)
+        await anyio.lowlevel.checkpoint()
+        self._check_open()
+        await self._first_snapshot(topic, deadline)
+        letter = self._letter(topic, message)
+        if self._accept(letter) is None:
+            return
+        waker = Waker()
+        self._waiting.add(waker)
+        try:
+            while (until := self._accept(letter)) is not None:
+                now = self.clock()
+                if now >= deadline:
+                    raise BrokerUnavailable(f"no room for an event on {topic!r}: a subscriber is behind")
+                await waker.wait(max(0.001, min(until, deadline) - now))
+        finally:
+            self._waiting.discard(waker)
+
+    async def subscribe(self, topic: str, handler: EventHandler, options: SubscribeOptions) -> Subscription:  # noqa: D102
+        check_topic(topic)
+        check_options("http", self.capabilities, options)
+        if options.queue == wire.BROADCAST:
+            raise ValueError(f"a queue cannot be called {wire.BROADCAST!r}")
+        self._check_open()
+        bound = await self._listen()
+        node = self._node(topic, reachable_address(bound, self.options.advertise))
+        record = ServiceRecord(wire.SERVICE, options.queue or wire.BROADCAST, (node,))
+        subscription = HTTPSubscription(self, record, topic, handler, options)
+        self.subscriptions[node.id] = subscription
+        self._serve(
+            self._routes.add_local(
+                options.queue, topic, Node(node.id, reachable_address(bound), node.metadata), self.clock()
+            )
+        )
+        try:
+            await self.registration.add(record)
+        except BaseException:
+            self.forget(subscription)
+            self.end(subscription)
+            raise
+        return subscription
+
+    async def flush(self, deadline: float) -> None:
+        """As `Broker.flush`; not sooner than 0.1 s after the last publish, for subscribers that become known late."""
+        self._check_open()
+        waker = Waker()
+        self._waiting.add(waker)
+        try:
+            while (now := self.clock()) < deadline:
+                quiet = self._published + _SETTLING - now
+                if not self._tally.unsettled and quiet <= 0:
+                    return
+                left = deadline - now
+                await waker.wait(min(quiet, left) if quiet > 0 else left)
+        finally:
+            self._waiting.discard(waker)
+
+    def bury(self, dead: Iterable[DeadLetter]) -> None:
+        """Logs dead letters and publishes them on their dead-letter topics, where there is room."""
+        for one in dead:
+            log.error("%s", one)
+            if found := dead_letter(one):
+                letter = self._letter(*found)
+                if isinstance(self._accept(letter), float):
+                    log.error("no room for a dead letter on %r", letter.topic)
+
+    def forget(self, subscription: HTTPSubscription) -> None:
+        """No more events from here to a subscription that closes."""
+        self._routes.remove_local(subscription.id, self.clock())
+
+    def end(self, subscription: HTTPSubscription) -> None:
+        """The subscription has closed."""
+        self.subscriptions.pop(subscription.id, None)
+
+    def _letter(self, topic: str, message: Message) -> Letter:
+        head = {**message.head, wire.TOPIC: topic}
+        head.setdefault("micro-id", str(uuid4()))
+        return Letter(topic, Message(head, bytes(message.body)), self._tally, time.time())
+
+    def _accept(self, letter: Letter) -> float | None:
+        now = self.clock()
+        lanes = [destination.lane for destination in self._routes.of(letter.topic)]
+        fresh = [lane for lane in lanes if not lane.stalled]
+        answer = offer(letter, lanes, now)
+        if isinstance(answer, Blocked):
+            return answer.until
+        for lane in fresh:
+            if lane.stalled:
+                log.warning("%s of %r is stalled: its events become dead letters", lane.subscriber, lane.topic)
+        self._published = now
+        self._routes.published(letter, now)
+        for destination in self._routes.of(letter.topic):
+            destination.changed()
+        self.bury(answer)
+        return None
+
+    async def _first_snapshot(self, topic: str, deadline: float) -> None:
+        if self._known.is_set():
+            return
+        with anyio.move_on_after(max(0.0, deadline - self.clock())):
+            await self._known.wait()
+        if not self._known.is_set():
+            raise BrokerUnavailable(f"the registry did not say who subscribes to {topic!r} by the deadline")
+
+    async def _watch(self) -> None:
+        async with self._registry.watch(wire.SERVICE) as snapshots:
+            async for snapshot in snapshots:
+                if snapshot.stale_since is not None:
+                    continue
+                for destination in self._routes.update(snapshot, self.clock()):
+                    self._serve(destination)
+                self._known.set()
+
+    def _serve(self, destination: Destination | None) -> None:
+        if destination is not None:
+            name = f"delivering {destination.key.topic!r}"
+            self.tasks.start_soon(supervise, name, lambda: self._courier.serve(destination), log)
+
+    async def _listen(self) -> str:
+        async with self._listening:
+            if self._listener is None:
+                intake = Intake(self.subscriptions, self.options.message_limit)
+                self._listener = await listen(self.options.address or "127.0.0.1:0", intake.accept, limits=self._limits)
+            return self._listener.address
+
+    def _node(self, topic: str, address: str) -> Node:
+        name = topic.encode()[:_NAME_BYTES].decode(errors="ignore")
+        metadata = {
+            "broker": "http",
+            "secure": "false",
+            "topic": topic,
+            wire.OWN: wire.OWN_VERSION,
+            wire.SINCE: str(int(time.time() * 1_000_000)),
+            HOST_KEY: host_id(),
+        }
+        return Node(f"{name}-{uuid4()}", address, metadata)
+
+    def _new_lane(self, topic: str, subscriber: str) -> Lane:
+        options = self.options
+        limits = LaneLimits(options.lane_messages, options.lane_bytes, options.stalled_after)
+        return Lane(topic, subscriber, limits, self.policy)
+
+    def _wake(self) -> None:
+        for waker in self._waiting:
+            waker.wake()
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise BrokerUnavailable("broker 'http' is not open: use it inside `async with`")
