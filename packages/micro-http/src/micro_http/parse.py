@@ -33,6 +33,7 @@ _SINGLE = frozenset({"content-length", "host", "transfer-encoding"})
 _END = b"\r\n\r\n"
 _STARTS = 512
 _CHUNKS = 4096
+_AROUND_TARGET = 64
 _UNTIL_CLOSE = -1
 _CHUNKED = -2
 
@@ -143,9 +144,11 @@ class Parser:
             self._skipped = True
             self._data = data = data[2:]
         end = data.find(_END, self._scanned)
-        if end < 0 or end > self._limits.head:
-            self._look_at_part(data if end < 0 else data[:end])
+        if end < 0:
+            self._look_at_part(data)
             return False
+        if end > self._limits.head:
+            self._look_at_part(data[: end + 4])
         self._scanned = 0
         self._skipped = False
         self._data = data[end + 4 :]
@@ -156,9 +159,9 @@ class Parser:
         """A head that is broken beyond repair is refused before its end has arrived."""
         if (broken := _BROKEN.search(data, max(0, self._scanned - 1))) is not None:
             raise Malformed(400, f"unexpected byte {broken.group()[-1]:#04x} in a header")
-        if len(data) > self._limits.uri and b"\r\n" not in data[: self._limits.uri + 64]:
+        if len(data) > self._limits.uri + _AROUND_TARGET and b"\r\n" not in data[: self._limits.uri + _AROUND_TARGET]:
             raise Malformed(400 if self._replies else 414, f"the request target is over {self._limits.uri} bytes")
-        if len(data) > self._limits.head:
+        if len(data) > self._limits.head + 3:
             raise Malformed(431, f"the header is over {self._limits.head} bytes")
         self._scanned = max(0, len(data) - 3)
 
