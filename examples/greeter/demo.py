@@ -100,6 +100,13 @@ def until_listed(consumer: Process, wanted: dict[str, int]) -> dict[str, int]:
         expect(time.monotonic() < deadline, f"the registry lists {listed}, not {wanted}")
 
 
+def until_gone(consumer: Process, nodes: int) -> None:
+    """Asks until the registry lists no more than that many greeters."""
+    deadline = time.monotonic() + PATIENCE
+    while (listed := consumer.ask(do="list")["greeter"]) > nodes:
+        expect(time.monotonic() < deadline, f"the registry still lists {listed} greeters")
+
+
 def until_answering(consumer: Process, process: Process) -> None:
     """Makes calls until the process has answered one."""
     deadline = time.monotonic() + PATIENCE
@@ -149,20 +156,25 @@ def story(start: Any) -> None:
         consumer.ask(do="publish", name=name, nonce=nonce)
         printed = mailer.line()
         expect(printed == f"Welcome, {name}! ({nonce})", f"the mailer printed {printed!r}")
-        say(f"  published {name} with nonce {nonce}; the mailer printed: {printed}")
+        say(f"  published {name} {nonce}; the mailer printed: {printed}")
 
     consumer.ask(do="load")
+    time.sleep(0.5)
     first.kill(signal.SIGKILL)
+    killed = time.monotonic()
     first.wait()
-    time.sleep(1.5)
+    time.sleep(1.0)
     tally = consumer.ask(do="stop")
     succeeded(tally, second)
     say(f"\nKilled the first greeter (SIGKILL) under load\n  {shares(tally, names)}")
+    until_gone(consumer, nodes=1)
+    say(f"  the registry lists one greeter, {time.monotonic() - killed:.1f} s after the kill")
 
     third = start("greeter")
     names[third.pid] = "third"
     until_answering(consumer, third)
     consumer.ask(do="load")
+    time.sleep(0.5)
     second.kill(signal.SIGTERM)
     code = second.wait()
     tally = consumer.ask(do="stop")

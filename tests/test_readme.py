@@ -1,0 +1,37 @@
+"""What the README shows is run as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+CLIENT = """
+import asyncio
+import micro
+from greeter import HelloReply, HelloRequest, Say
+
+async def main():
+{body}
+    return reply
+
+print(asyncio.run(main()).message)
+"""
+
+
+def test_the_service_and_the_client_of_the_readme_talk(tmp_path: Path) -> None:
+    service, client = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "greeter.py").write_text(service)
+    body = "".join(f"    {line}\n" for line in client.splitlines())
+    (tmp_path / "client.py").write_text(CLIENT.format(body=body))
+    serving = subprocess.Popen([sys.executable, "greeter.py"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        run = [sys.executable, "client.py"]
+        called = subprocess.run(run, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=30)
+        assert (called.returncode, called.stdout, called.stderr) == (0, "Hello Ada\n", "")
+    finally:
+        serving.terminate()
+        assert serving.wait(timeout=15) == 0
