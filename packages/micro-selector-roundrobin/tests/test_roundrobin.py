@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import islice
 from threading import Thread
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from micro_core import Node, NodeSet, Outcome
@@ -70,11 +71,27 @@ def test_services_have_turns_of_their_own() -> None:
     assert {first for first, _ in taken} == {second for _, second in taken} == set("abc")
 
 
-def test_a_retry_takes_the_next_node_and_its_turn() -> None:
-    nodes, chosen = node_set("abcd"), selector()
-    first, second = [node.id for node in islice(chosen.select(nodes), 2)]
-    assert "abcda".find(first + second) >= 0
-    assert (second + take(chosen, nodes)) in "abcdabcd"
+@given(st.integers(2, 9), st.integers(1, 30))
+def test_a_retry_takes_nobodys_turn(count: int, calls: int) -> None:
+    nodes, chosen = node_set("abcdefghi"[:count]), selector()
+    pairs = [list(islice(chosen.select(nodes), 2)) for _ in range(count * calls)]
+    firsts = [first.id for first, _ in pairs]
+    assert firsts == firsts[:count] * calls
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 8])
+def test_what_a_dead_node_leaves_is_shared_by_all_others(count: int) -> None:
+    nodes, chosen = node_set("abcdefgh"[:count]), selector()
+    answered: Counter[str] = Counter()
+    failed = 0
+    for _ in range(count * (count - 1) * 10):
+        for node in chosen.select(nodes):
+            if node.id != "b":
+                answered[node.id] += 1
+                break
+            failed += 1
+    assert failed == (count - 1) * 10
+    assert set(answered.values()) == {count * 10}
 
 
 def test_retries_among_other_calls_yield_each_node_once() -> None:
@@ -85,15 +102,6 @@ def test_retries_among_other_calls_yield_each_node_once() -> None:
         taken.append(node.id)
         take(chosen, nodes)
     assert sorted(taken) == list("abc")
-
-
-def test_a_node_that_must_wait_keeps_its_turn() -> None:
-    nodes, chosen = node_set("abc"), selector()
-    retrying = chosen.select(nodes)
-    first = next(retrying).id
-    take(chosen, nodes), take(chosen, nodes)
-    assert next(retrying).id != first
-    assert take(chosen, nodes) == first
 
 
 def test_an_empty_set_yields_nothing() -> None:

@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, copy_context
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
-from anyio.abc import TaskGroup
 from micro_core import (
     Clock,
     Discovery,
@@ -37,6 +36,9 @@ from micro_core import (
 from micro_discovery.host import host_id
 from micro_discovery.nodes import ServiceNodes
 from micro_discovery.texts import Missing
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
 
 logger = logging.getLogger("micro.discovery")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import platform
+import socket
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def host_id() -> str:
     A digest of the boot id (cloned machines share their machine id, never that) and of the network namespace, in which
     containers of one host differ; without those, of the machine id or the host's name. Nothing can be read from it.
     """
-    machine = _read(_BOOT_ID) or _read(_MACHINE_ID) or platform.node()
+    machine = _read(_BOOT_ID) or _read(_MACHINE_ID) or socket.gethostname()
     return hashlib.sha256(f"{HOST_KEY}\0{machine}\0{_network()}".encode()).hexdigest()[:16]
 
 

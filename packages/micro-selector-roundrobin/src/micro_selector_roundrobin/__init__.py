@@ -3,6 +3,9 @@
 The turn is shared by all calls of a service and outlives changes of the node set: a new set continues after the node
 that was taken last, or, when that one is gone, after the place where it stood. The first turn of a service begins at a
 random node, so that many clients do not march in step.
+
+A retry takes nobody's turn: it has a round of its own among the nodes that its call has not tried. So every call begins
+with the next node whatever became of the others, and what a dead node leaves is shared by all, not by its neighbour.
 """
 
 from __future__ import annotations
@@ -24,23 +27,25 @@ MAX_SERVICES = 1_000
 
 
 class _Turn:
-    """A place in the ring of nodes: the index of the node that is next."""
+    """A place in the ring of nodes: the index of the node that is next, for first attempts and for retries."""
 
-    __slots__ = ("next", "nodes")
+    __slots__ = ("next", "nodes", "retry")
 
     def __init__(self, nodes: tuple[Node, ...], start: int) -> None:
         self.nodes = nodes
         self.next = start
+        self.retry = start
 
-    def take(self, taken: set[int]) -> int | None:
-        """The next one that is not taken. Only the one whose turn it is moves the turn on; others keep theirs."""
+    def first(self) -> int:
+        index = self.next
+        self.next = (index + 1) % len(self.nodes)
+        return index
+
+    def other(self, taken: set[int]) -> int:
         count = len(self.nodes)
-        for index in range(self.next, self.next + count):
-            if index % count not in taken:
-                if index == self.next:
-                    self.next = (index + 1) % count
-                return index % count
-        return None
+        index = next(at % count for at in range(self.retry, self.retry + count) if at % count not in taken)
+        self.retry = (index + 1) % count
+        return index
 
     def continued(self, nodes: tuple[Node, ...]) -> _Turn | None:
         """The same place in a changed ring, or None when no node of this one is left."""
@@ -60,13 +65,17 @@ class RoundRobinSelector(Selector):
         self._lock: Final = Lock()
 
     def select(self, nodes: NodeSet, *, key: bytes | None = None) -> Iterator[Node]:
-        """As `Selector.select`; ignores the key. A retry takes the next turn, too."""
-        taken: set[int] = set()
+        """As `Selector.select`; ignores the key."""
+        if not nodes.nodes:
+            return
+        with self._lock:
+            turn = self._turn(nodes)
+            index = turn.first()
+        yield nodes.nodes[index]
+        taken = {index}
         while len(taken) < len(nodes.nodes):
             with self._lock:
-                index = self._turn(nodes).take(taken)
-            if index is None:
-                return
+                index = turn.other(taken)
             taken.add(index)
             yield nodes.nodes[index]
 

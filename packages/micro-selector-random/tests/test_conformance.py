@@ -1,0 +1,17 @@
+"""Selector `random` under the conformance suite."""
+
+from __future__ import annotations
+
+import pytest
+from micro_conformance import SelectorConformance
+from micro_conformance.selector import MakeSelector
+from micro_core.component import NoOptions
+from micro_selector_random import RandomSelector
+
+
+class TestRandomSelector(SelectorConformance):
+    plugin = ("selector", "random")
+
+    @pytest.fixture
+    def make_selector(self) -> MakeSelector:
+        return lambda: RandomSelector(NoOptions())

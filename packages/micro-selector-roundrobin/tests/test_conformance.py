@@ -1,0 +1,17 @@
+"""Selector `roundrobin` under the conformance suite."""
+
+from __future__ import annotations
+
+import pytest
+from micro_conformance import SelectorConformance
+from micro_conformance.selector import MakeSelector
+from micro_core.component import NoOptions
+from micro_selector_roundrobin import RoundRobinSelector
+
+
+class TestRoundRobinSelector(SelectorConformance):
+    plugin = ("selector", "roundrobin")
+
+    @pytest.fixture
+    def make_selector(self) -> MakeSelector:
+        return lambda: RoundRobinSelector(NoOptions())
