@@ -87,7 +87,7 @@ class Pipe:
 class MemoryExchange(Exchange):
     """One end. `on_reset` tells the other side's call, which has no `recv` to learn it from."""
 
-    __slots__ = ("_incoming", "_max_message", "_on_reset", "_other", "_outgoing")
+    __slots__ = ("__weakref__", "_incoming", "_max_message", "_on_reset", "_other", "_outgoing")
 
     def __init__(self, request: Head, peer: Peer, incoming: Pipe, outgoing: Pipe, max_message: int) -> None:
         self.request = request

@@ -9,6 +9,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+from weakref import WeakSet
 
 import anyio
 from anyio.abc import TaskGroup
@@ -54,6 +55,7 @@ class MemoryTransport(Transport):
     def __init__(self, options: Options) -> None:
         self._options = options
         self._listeners: list[MemoryListener] = []
+        self._opened: WeakSet[MemoryExchange] = WeakSet()
         self._peer = Peer(f"memory:{id(self):x}", protocol="memory")
         self._tasks: TaskGroup | None = None
         self._clock: Clock = _no_clock
@@ -69,6 +71,8 @@ class MemoryTransport(Transport):
         for listener in tuple(self._listeners):
             listener.close()
         self._listeners.clear()
+        for exchange in tuple(self._opened):
+            exchange.reset(Reset.GONE)
         tasks, self._tasks = self._tasks, None
         if tasks is not None:
             tasks.cancel_scope.cancel()
@@ -111,6 +115,7 @@ class MemoryTransport(Transport):
             return near
         far = MemoryExchange(dict(head), self._peer, there, back, self._options.max_message)
         near.replies_from(far, work.cancel)
+        self._opened.add(near)
         listener.start(Streaming(work, far))
         return near
 
