@@ -183,7 +183,7 @@ class HTTPBroker(Broker):
         try:
             await self.registration.add(record)
         except BaseException:
-            self.forget(subscription)
+            self.forget(subscription, _nothing)
             self.end(subscription)
             raise
         return subscription
@@ -212,13 +212,23 @@ class HTTPBroker(Broker):
                 if isinstance(self._accept(letter), float):
                     log.error("no room for a dead letter on %r", letter.topic)
 
-    def forget(self, subscription: HTTPSubscription) -> None:
-        """No more events from here to a subscription that closes."""
+    def forget(self, subscription: HTTPSubscription, left: Callable[[], None]) -> None:
+        """A subscription closes: it says goodbye in the background, also when its closing is cancelled."""
+        if not self._open:
+            left()
+            return
         self._routes.remove_local(subscription.id, self.clock())
+        self.tasks.start_soon(self._goodbye, subscription.record, left)
 
     def end(self, subscription: HTTPSubscription) -> None:
         """The subscription has closed."""
         self.subscriptions.pop(subscription.id, None)
+
+    async def _goodbye(self, record: ServiceRecord, left: Callable[[], None]) -> None:
+        try:
+            await self.registration.remove(record)
+        finally:
+            left()
 
     def _letter(self, topic: str, message: Message) -> Letter:
         head = {**message.head, wire.TOPIC: topic}
@@ -295,3 +305,7 @@ class HTTPBroker(Broker):
     def _check_open(self) -> None:
         if not self._open:
             raise BrokerUnavailable("broker 'http' is not open: use it inside `async with`")
+
+
+def _nothing() -> None:
+    return

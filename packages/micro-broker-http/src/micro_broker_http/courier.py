@@ -30,6 +30,8 @@ class Fate(Enum):
     RUNNING = "running"
     REFUSED = "refused"
     """Surely nothing was done: another member may have it, or this one later."""
+    GONE = "gone"
+    """Surely nothing was done, and this subscription is closed for good."""
     LOST = "lost"
     """No answer: it may have been handled or not."""
     NEVER = "never"
@@ -73,7 +75,7 @@ def read_answer(reply: Message, *, own: bool) -> Answer:
     if status == "202":
         return Answer(Fate.RUNNING)
     if status in ("404", "503"):
-        return Answer(Fate.REFUSED, text)
+        return Answer(Fate.GONE if status == "404" else Fate.REFUSED, text)
     if status == "500":
         return Answer(Fate.FAILED, text, seconds(reply.head, AFTER))
     return Answer(Fate.NEVER, text)
@@ -189,7 +191,9 @@ class Courier:
     def _settle(self, destination: Destination, member: Member, delivery: Delivery, answer: Answer) -> None:
         lane, now = destination.lane, self._clock()
         dead: DeadLetter | None = None
-        if answer.fate in (Fate.REFUSED, Fate.LOST):
+        if answer.fate is Fate.GONE:
+            self._routes.departed(destination, member, now)
+        elif answer.fate in (Fate.REFUSED, Fate.LOST):
             member.refused(now)
             if member.lost:
                 self._routes.remove(destination, member, now)
@@ -197,7 +201,7 @@ class Courier:
             member.answered()
         if answer.fate is Fate.ACKED:
             lane.ack(delivery, now)
-        elif answer.fate is Fate.REFUSED:
+        elif answer.fate in (Fate.REFUSED, Fate.GONE):
             lane.put_back(delivery, now)
         elif answer.fate is Fate.NEVER:
             dead = lane.give_up(delivery, answer.reason)

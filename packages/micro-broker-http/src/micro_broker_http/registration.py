@@ -31,19 +31,19 @@ class Registration:
             self._away.set()
 
     async def remove(self, record: ServiceRecord) -> None:
-        """Says goodbye. Idempotent; where the registry does not answer, the record's time runs out."""
-        if record not in self._records:
-            return
+        """Says goodbye; never fails. Where the registry does not answer within 3 s, the record's time runs out."""
         self._records.discard(record)
         try:
-            with anyio.move_on_after(_PATIENCE):
+            with anyio.move_on_after(_PATIENCE) as scope:
                 await self._registry.deregister(record)
+            if scope.cancelled_caught:
+                log.warning("a subscription could not be deregistered in time; it is listed for %g s more", TTL)
         except MicroError as error:
             log.warning("a subscription could not be deregistered; it is listed for %g s more: %s", TTL, error)
 
     async def remove_all(self) -> None:
         """Says goodbye for all, also when cancelled, within 3 s."""
-        with anyio.CancelScope(shield=True), anyio.move_on_after(_PATIENCE):
+        with anyio.move_on_after(_PATIENCE, shield=True):
             for record in tuple(self._records):
                 await self.remove(record)
 

@@ -15,7 +15,7 @@ from random import random
 
 from micro_core import Node, Snapshot
 from micro_discovery.usable import usable
-from micro_messaging import MEBIBYTE, Lane, Letter, check_topic
+from micro_messaging import MEBIBYTE, DuplicateFilter, Lane, Letter, check_topic
 
 from micro_broker_http.wire import BROADCAST, OWN, SERVICE, SINCE
 
@@ -114,6 +114,7 @@ class Routes:
         self._topics: dict[str, dict[Key, Destination]] = {}
         self._recent: deque[tuple[float, Letter]] = deque()
         self._recent_bytes = 0
+        self._departed = DuplicateFilter()
 
     def of(self, topic: str) -> list[Destination]:
         """Who gets what is published on the topic now."""
@@ -131,7 +132,8 @@ class Routes:
 
     def update(self, snapshot: Snapshot, now: float) -> list[Destination]:
         """Believes a snapshot; returns the destinations that are new."""
-        listed = {node.id: (key, node) for key, node in _subscribers(snapshot, self._host)}
+        there = _subscribers(snapshot, self._host)
+        listed = {node.id: (key, node) for key, node in there if not self._departed.seen(node.id, now)}
         for destination in list(self):
             for member in list(destination.members.values()):
                 known = listed.get(member.node.id)
@@ -162,6 +164,11 @@ class Routes:
         elif not destination.members:
             destination.orphaned = now
         destination.changed()
+
+    def departed(self, destination: Destination, member: Member, now: float) -> None:
+        """Forgets a member that said so itself, though the registry may list it for a while."""
+        self._departed.add(member.node.id, now)
+        self.remove(destination, member, now)
 
     def close(self, destination: Destination) -> None:
         """Forgets a destination; what is in its lane is for the caller to give up."""

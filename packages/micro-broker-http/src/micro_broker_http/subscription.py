@@ -66,6 +66,7 @@ class HTTPSubscription(Subscription):
         self._active: set[int] = set()
         self._ended = anyio.Event()
         self._closed = False
+        self._left = anyio.Event()
 
     async def own(self, head: Head, message: Message) -> Message:
         """Answers a publisher of ours: whether the event was acknowledged, or is with a handler still."""
@@ -146,11 +147,12 @@ class HTTPSubscription(Subscription):
         work.done.set()
 
     async def aclose(self) -> None:  # noqa: D102
-        self._closed = True
-        self._broker.forget(self)
+        if not self._closed:
+            self._closed = True
+            self._broker.forget(self, self._left.set)
         own = anyio.get_current_task().id
         try:
-            await self._broker.registration.remove(self.record)
+            await self._left.wait()
             while self._active - {own}:
                 await self._ended.wait()
         finally:

@@ -14,7 +14,7 @@ Between our own nodes, told by `micro-py` in the node's metadata and in the requ
 
     200  a handler has acknowledged the event
     202  a handler is at work on it still; the same POST asks again, and joins it
-    404  the subscription is closed, 503 it takes no more: nothing was done, another member may have it
+    404  the subscription is closed for good, 503 it takes no more now: nothing was done, another member may have it
     500  the handler failed; `micro-redeliver-after` holds the seconds that it asked for by `nack`
     400, 405, 413, 414 and the like: it will never be taken
 
