@@ -354,6 +354,33 @@ def test_a_flood_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.records) <= 1000
 
 
+def test_more_nodes_than_are_asked_for_at_a_time_are_all_learned() -> None:
+    net = Network()
+    for at in range(3):
+        speaker = net.add(str(at), listens=False)
+        speaker.register([record("greeter", f"{at}-{n}") for n in range(700)], 0, net.now)
+    net.run(2)
+    reader = net.add("reader")
+    net.run(3)
+    assert len(ids(reader)) == 2100
+
+
+def test_beats_that_name_what_nobody_has_do_not_make_us_flood_the_network() -> None:
+    net = Network()
+    reader = net.add("reader")
+    net.run(1)
+    rng = random.Random(1)
+    for at in range(5):
+        names = frozenset(rng.randbytes(8) for _ in range(1000))
+        (packet,) = packets.answer([], packets.Beat(f"{at:016x}", 60, 1, names, frozenset()))
+        net.say("192.0.2.66", packet)
+    net.run(10)
+    net.sent.clear()
+    net.run(20)
+    assert len(net.sent) / 20 < 25
+    assert reader.listener.settled(net.now)
+
+
 BROKEN = [
     pytest.param(b"", id="empty"),
     pytest.param(b"\0" * 11, id="short header"),

@@ -68,7 +68,7 @@ class Driver:
         """Says goodbye for every own node. Nothing is registered or looked up after it."""
         if not self._closed:
             self._closed = True
-            for address, packet in self.engine.responder.farewell():
+            for address, packet in list(self.engine.responder.farewell()):
                 self._send(address, packet)
 
     def close(self) -> None:
@@ -108,9 +108,18 @@ class Driver:
     def _read(self, address: str) -> None:
         try:
             for packet, source in self._links[address].receive(BURST):
-                self.engine.receive(address, source, packet, self._clock())
+                self._receive(address, source, packet)
         except OSError as error:
             self._drop(address, error)
+
+    def _receive(self, address: str, source: tuple[str, int], packet: bytes) -> None:
+        """A packet is untrusted: one that trips a fault of ours costs nothing but itself, and one entry in the log."""
+        try:
+            self.engine.receive(address, source, packet, self._clock())
+        except Exception:
+            if "packet" not in self._told:
+                self._told.add("packet")
+                log.exception("a packet from %s was not understood; more of them are not logged", source[0])
 
     def _send(self, address: str, packet: bytes) -> None:
         link = self._links.get(address)

@@ -9,7 +9,7 @@ from micro_core import ServiceRecord
 
 from micro_registry_mdns import packets
 from micro_registry_mdns.listener import Listener
-from micro_registry_mdns.protocol import LEASE, LOOKUP, STALL
+from micro_registry_mdns.protocol import LEASE, LOOKUP, MAX_QUESTIONS, STALL
 from micro_registry_mdns.responder import NEVER, Key, Responder
 
 
@@ -82,7 +82,7 @@ class Engine:
         heard = packets.read(data)
         if heard is None:
             return
-        for name, kind in heard.questions:
+        for name, kind in dict.fromkeys(heard.questions[:MAX_QUESTIONS]):
             self.responder.heard_question(link, name, kind, now)
             self.listener.heard_question(link, name, now)
         if source[1] == self._port:

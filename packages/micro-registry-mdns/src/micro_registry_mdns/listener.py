@@ -17,6 +17,7 @@ from micro_registry_mdns.protocol import (
     ASK_SUSPECT,
     AT_MOST,
     FIRST_ASKS,
+    JITTER,
     LEASE,
     MAX_BAD,
     MAX_ORIGINS,
@@ -25,11 +26,13 @@ from micro_registry_mdns.protocol import (
     MAX_OWN,
     MAX_RECORD_BYTES,
     MAX_RECORDS,
+    MAX_WANTED,
     QUESTIONS,
     QUIET,
     REASK,
     SETTLE,
     SUSPECT,
+    TOGETHER,
 )
 from micro_registry_mdns.record_text import BadRecord, decode_record, fingerprint
 from micro_registry_mdns.responder import NEVER, Key
@@ -126,7 +129,7 @@ class Listener:
         """Whether those who are there have answered, as far as can be known."""
         if not self._settled and self.began is not None:
             waited = now - self.began
-            pending = any(want.tries < len(REASK) - 1 for want in self._wanted.values())
+            pending = any(want.tries < 5 for want in self._wanted.values())
             enough = SETTLE if self.paths else ALONE
             quiet = waited >= enough and now - self._news >= QUIET and not pending
             self._settled = quiet or waited >= AT_MOST
@@ -215,14 +218,19 @@ class Listener:
         return path
 
     def _compare(self, path: Path, before: frozenset[bytes], beat: Beat, now: float) -> None:
+        due = now + self._rng.uniform(0, JITTER)
         for name in path.present - before:
             self._orphans.discard(name)
-            if name not in self._records and name not in self._bad and len(self._wanted) < MAX_RECORDS:
-                self._wanted.setdefault(name, Wanted(path.link, now + self._rng.uniform(0, REASK[0] / 4)))
+            self._want(name, path, due)
         for name in before & beat.gone:
             if name in self._records:
                 self.departures.append(self._records[name].key)
         self._changed(now)
+
+    def _want(self, name: bytes, path: Path, due: float) -> None:
+        known = name in self._records or name in self._bad or name in self._wanted
+        if not known and len(self._wanted) < MAX_WANTED:
+            self._wanted[name] = Wanted(path.link, due)
 
     def poll(self, now: float) -> Iterator[tuple[str, bytes]]:
         """The questions that are due, each packet with its link."""
@@ -250,8 +258,11 @@ class Listener:
         return now + self._rng.uniform(0.9, 1.1) * ASK_BEATS
 
     def _due_records(self, link: str, now: float) -> Iterator[tuple[str, int]]:
-        for name, want in self._wanted.items():
-            if want.due <= now and want.link == link:
+        of_link = [(name, want) for name, want in self._wanted.items() if want.link == link]
+        if all(want.due > now for _, want in of_link):
+            return
+        for name, want in of_link:
+            if want.due <= now + TOGETHER:
                 want.due = now + REASK[min(want.tries, len(REASK) - 1)]
                 want.tries += 1
                 yield f"{name.hex()}.{packets.RECORDS}", packets.TXT
@@ -264,12 +275,16 @@ class Listener:
                 self._changed(now)
         if self._sweep_due <= now or lapsed:
             self._sweep_due = now + 1.0
-            self._forget_unnamed(now)
+            self._tidy(now)
 
-    def _forget_unnamed(self, now: float) -> None:
+    def _tidy(self, now: float) -> None:
+        """Drops records and questions that no origin names, and takes up those that had to wait."""
         named = frozenset[bytes]().union(*(path.present for path in self.paths.values()))
         for name in [name for name in self._wanted if name not in named]:
             del self._wanted[name]
+        for path in self.paths.values():
+            for name in path.present:
+                self._want(name, path, now)
         for name, known in list(self._records.items()):
             if name not in named and known.heard + LEASE <= now:
                 self._bytes -= self._records.pop(name).size

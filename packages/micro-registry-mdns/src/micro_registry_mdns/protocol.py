@@ -58,8 +58,10 @@ SPACING = 0.1
 """Least seconds between two answers of the same content."""
 JITTER = 0.01
 """Most seconds by which an answer is put off, so that answers of many do not collide."""
-REASK = (0.06, 0.12, 0.25, 0.5, 1.0, 2.0)
+REASK = (0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 5.0)
 """Seconds between questions for a record that is missing; the last one is repeated."""
+TOGETHER = 0.03
+"""Questions that are due within so many seconds share packets."""
 QUIET = 0.08
 """Seconds without news after which a first lookup is settled, not before SETTLE or, when nobody answers, ALONE."""
 SETTLE = 0.1
@@ -82,5 +84,9 @@ MAX_ORPHANS = 2000
 """Records heard that no beat has named yet."""
 MAX_BAD = 1000
 """Fingerprints of texts that are no records, remembered so that each is logged once and not asked for again."""
+MAX_WANTED = 2000
+"""Records asked for at a time; the rest waits its turn."""
 QUESTIONS = 30
-"""Questions in one packet."""
+"""Questions that we put into one packet."""
+MAX_QUESTIONS = 64
+"""Questions of one packet that are answered."""

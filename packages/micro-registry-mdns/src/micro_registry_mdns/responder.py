@@ -20,13 +20,15 @@ NEVER = float("inf")
 
 @dataclass(slots=True)
 class OwnNode:
-    """A node that was registered here."""
+    """A node that was registered here; `instance` and `target` as questions name them, in lower case."""
 
     record: ServiceRecord
     announced: Announced
     fingerprint: bytes
     expires: float
     local: bool
+    instance: str
+    target: str
 
 
 @dataclass(slots=True)
@@ -81,8 +83,9 @@ class Responder:
             return False
         if known is None and len(self.nodes) >= MAX_OWN:
             raise RegistryUnavailable(f"one mdns registry announces at most {MAX_OWN} nodes")
-        announced = packets.announced(record, text)
-        self.nodes[key] = OwnNode(record, announced, name, expires, packets.is_loopback(announced.host))
+        node = packets.announced(record, text)
+        local, instance, target = packets.is_loopback(node.host), node.instance.lower(), node.target.lower()
+        self.nodes[key] = OwnNode(record, node, name, expires, local, instance, target)
         self._gone.pop(name, None)
         for state in self.links.values():
             if key in self._visible(state):
@@ -159,8 +162,7 @@ class Responder:
         return [
             key
             for key, node in self.nodes.items()
-            if (of_instance and node.announced.instance.lower() == name)
-            or (of_target and node.announced.target.lower() == name)
+            if (of_instance and node.instance == name) or (of_target and node.target == name)
         ]
 
     def _visible(self, state: LinkState) -> list[Key]:
