@@ -33,6 +33,12 @@ PLUGINS = [
 GROUPS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
 
 
+def extras(table: dict[str, Any]) -> dict[str, list[str]]:
+    """The extras of a package."""
+    found: dict[str, list[str]] = table.get("optional-dependencies", {})
+    return found
+
+
 def editable(*names: str) -> list[str]:
     """Install arguments for packages of this repository, all of them for no name."""
     return [part for name in names or PACKAGES for part in ("-e", str(ROOT / "packages" / name))]
@@ -51,7 +57,7 @@ def closure(*names: str) -> set[str]:
     while queue:
         name, with_tests = queue.pop()
         found.add(name)
-        extra = PACKAGES[name].get("optional-dependencies", {}).get("test", []) if with_tests else []
+        extra = extras(PACKAGES[name]).get("test", []) if with_tests else []
         for requirement in [*PACKAGES[name]["dependencies"], *extra]:
             needed = requirement.split(">")[0].split("[")[0].strip()
             if needed in PACKAGES and needed not in found:
@@ -137,7 +143,8 @@ def wheels(session: nox.Session) -> None:
     """A wheelhouse of our wheels and what they need: `pip install --no-index --find-links dist/wheelhouse …`."""
     build_wheels(session)
     session.install("pip")
-    needs = sorted({r for t in PACKAGES.values() for r in t["dependencies"] if r.split(">")[0] not in PACKAGES})
+    wanted = [r for t in PACKAGES.values() for rs in (t["dependencies"], *extras(t).values()) for r in rs]
+    needs = sorted({r for r in wanted if not r.startswith("micro-")})
     session.run(
         "python",
         "-m",
