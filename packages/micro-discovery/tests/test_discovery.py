@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -111,6 +113,14 @@ def discover(registry: Registry, **options: Any) -> RegistryDiscovery:
 
 def ids(found: NodeSet | None) -> list[str]:
     return [node.id for node in found.nodes] if found else []
+
+
+def timeless(text: str) -> str:
+    return re.sub(r"after \d+\.\d s", "after some s", text)
+
+
+def lists(discovery: RegistryDiscovery, key: str) -> bool:
+    return key in ids(discovery.known("greeter"))
 
 
 async def until(true: Callable[[], object], within: float = 3.0) -> None:
@@ -237,16 +247,16 @@ async def test_an_unknown_service_is_named_with_its_likeness(clock: Clock) -> No
         started = clock()
         with pytest.raises(ServiceNotFound) as caught:
             await discovery.find("greter", deadline=clock() + 5)
-        assert 0.19 < clock() - started < 1.0
-    assert caught.value.detail == (
-        "no node of 'greter' in registry 'memory' after 0.2 s, namespace 'ada'; did you mean 'greeter'?"
+        assert 0.19 < clock() - started < 2.0
+    assert timeless(caught.value.detail) == (
+        "no node of 'greter' in registry 'memory' after some s, namespace 'ada'; did you mean 'greeter'?"
     )
     assert caught.value.outcome is Outcome.NOT_PROCESSED
 
 
 async def test_the_deadline_comes_before_the_lookup_limit(clock: Clock) -> None:
     async with discover(Counted(), lookup_timeout=30) as discovery:
-        with anyio.fail_after(2), pytest.raises(ServiceNotFound, match=r"after 0\.1 s"):
+        with anyio.fail_after(2), pytest.raises(ServiceNotFound, match=r"after 0\.[1-9] s"):
             await discovery.find("greeter", deadline=clock() + 0.1)
         with anyio.fail_after(2), pytest.raises(ServiceNotFound):
             await discovery.find("greeter", deadline=clock() - 5)
@@ -259,9 +269,9 @@ async def test_a_filter_that_fits_none_says_what_there_is(clock: Clock) -> None:
     async with discover(registry) as discovery:
         with pytest.raises(ServiceNotFound) as caught:
             await discovery.find("greeter", Filter("3", frozenset({("zone", "z")})), deadline=clock() + 5)
-        assert caught.value.detail == (
-            "no node of 'greeter' with version '3' and zone='z' in registry 'memory' after 0.2 s, namespace 'default'; "
-            "there is version '1', '2' and zone='x', 'y'"
+        assert timeless(caught.value.detail) == (
+            "no node of 'greeter' with version '3' and zone='z' in registry 'memory' after some s, "
+            "namespace 'default'; there is version '1', '2' and zone='x', 'y'"
         )
         assert ids(await discovery.find("greeter", Filter("2"), deadline=clock() + 1)) == ["b"]
         assert discovery.known("greeter", Filter("2")) is discovery.known("greeter", Filter("2"))
@@ -276,7 +286,7 @@ async def test_a_registry_that_fails_at_start_is_tried_again(clock: Clock, caplo
         with caplog.at_level(logging.INFO, "micro.discovery"):
             with pytest.raises(ServiceNotFound) as caught:
                 await discovery.find("greeter", deadline=clock() + 5)
-            assert "registry 'memory' did not answer after 0.2 s" in caught.value.detail
+            assert "registry 'memory' did not answer after some s" in timeless(caught.value.detail)
             assert "connection refused" in caught.value.detail
             await until(lambda: registry.watches > 3)
             registry.down = False
@@ -352,17 +362,17 @@ async def test_nodes_that_cannot_be_called_are_left_out_and_logged_once(
             await discovery.find("greeter", deadline=clock() + 1)
         for key in ("a", "b"):
             await registry.register(greeter(key), ttl=60)
-            await until(lambda key=key: key in ids(discovery.known("greeter")))
+            await until(partial(lists, discovery, key))
     assert sum("left out" in entry.message for entry in caplog.records) == 2
 
 
 async def test_watches_that_nobody_uses_are_dropped(clock: Clock) -> None:
     registry = Counted()
     await registry.register(greeter("a"), ttl=60)
-    async with discover(registry, idle_timeout=0.1) as discovery:
+    async with discover(registry, idle_timeout=0.3) as discovery:
         await discovery.find("greeter", deadline=clock() + 1)
-        for _ in range(10):
-            await anyio.sleep(0.03)
+        for _ in range(8):
+            await anyio.sleep(0.06)
             assert discovery.known("greeter") is not None
         await until(lambda: registry.open == 0)
         assert ids(await discovery.find("greeter", deadline=clock() + 1)) == ["a"]

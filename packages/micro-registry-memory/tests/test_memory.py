@@ -78,8 +78,7 @@ async def test_of_records_that_differ_within_a_version_the_last_changed_counts(a
     old, new = (replace(greeter(key), endpoints=(Endpoint(f"Say.{key}"),)) for key in ("a", "b"))
     for record in (old, new, old, replace(new, endpoints=()), old):
         await registry.register(record, ttl=60)
-        endpoints = (await registry.get_service("greeter"))[0].endpoints
-    assert endpoints == ()
+    assert (await registry.get_service("greeter"))[0].endpoints == ()
     changed = replace(old, endpoints=(Endpoint("Say.New"),))
     await registry.register(changed, ttl=60)
     assert (await registry.get_service("greeter"))[0].endpoints == changed.endpoints
@@ -126,12 +125,12 @@ async def test_a_watcher_sees_the_end_of_a_record_though_nobody_calls(address: s
 
 async def test_a_heartbeat_prolongs_and_wakes_nobody(address: str) -> None:
     registry = make(address)
-    await registry.register(greeter("a"), ttl=0.3)
+    await registry.register(greeter("a"), ttl=0.8)
     async with registry.watch("greeter") as snapshots:
         await until(snapshots, {"a"})
-        for _ in range(4):
-            await registry.register(greeter("a"), ttl=0.3)
-            with anyio.move_on_after(0.15) as waiting:
+        for _ in range(5):
+            await registry.register(greeter("a"), ttl=0.8)
+            with anyio.move_on_after(0.2) as waiting:
                 await anext(snapshots)
             assert waiting.cancelled_caught
         await until(snapshots, set())
