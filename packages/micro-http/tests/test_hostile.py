@@ -23,7 +23,7 @@ HOSTILE: dict[str, bytes] = {
     "cl point": H + b"Content-Length: 1.0\r\n\r\nx",
     "cl space inside": H + b"Content-Length: 1 0\r\n\r\n0123456789",
     "cl empty": H + b"Content-Length:\r\n\r\n",
-    "cl arabic digit": H + "Content-Length: ١\r\n\r\nx".encode(),
+    "cl arabic digit": H + "Content-Length: \u0661\r\n\r\nx".encode(),
     "cl superscript": H + "Content-Length: ²\r\n\r\nxx".encode(),
     "cl huge": H + b"Content-Length: 99999999999999999999999999\r\n\r\n",
     "cl over limit": H + b"Content-Length: 4194305\r\n\r\n",

@@ -104,7 +104,8 @@ class HTTPClient:
         if ":path" in head or ":method" in head:
             start = request_start(head.get(":method", "POST"), head.get(":path", "/"), pool.host)
         block = b"".join((start, header_block(self.names, head), counted(body)))
-        connection = self._idle(pool, loop.clock()) or await self._dial_for_call(pool, deadline)
+        now = loop.clock()
+        connection = (self._idle(pool, now) if deadline > now else None) or await self._dial_for_call(pool, deadline)
         waiter = connection.begin(block, body, deadline)
         try:
             reply: Message = await waiter
@@ -209,6 +210,11 @@ class HTTPClient:
             self.watch()
 
     @property
+    def connections_in_use(self) -> int:
+        """Connections on which a call waits."""
+        return sum(connection.deadline != _NEVER for connection in self.connections)
+
+    @property
     def sweeping(self) -> bool:
         """Whether the timer runs."""
         return self._sweep is not None
@@ -253,7 +259,7 @@ class _Connection(asyncio.Protocol):
     def usable(self, now: float, ttl: float) -> bool:
         """Whether a call may be made on it. The socket is asked, since the loop may not have looked at it yet."""
         wire = self._wire
-        if wire is None or wire.is_closing() or now - self._born > ttl:
+        if wire is None or wire.is_closing() or now - self._born >= ttl:
             return False
         return not self._poll.poll(0)
 

@@ -47,7 +47,7 @@ class HTTPListener(Listener):
         self._accept = accept
         self._refusal = draining
         self._starts: dict[str, bytes] = {}
-        self._connections: set[ServerConnection] = set()
+        self.connections: set[ServerConnection] = set()
         self._watched: set[ServerConnection] = set()
         self._timer: Timer | None = None
         self._idle_timer: Timer | None = None
@@ -70,7 +70,7 @@ class HTTPListener(Listener):
 
     def opened(self, connection: ServerConnection) -> None:
         """A new connection."""
-        self._connections.add(connection)
+        self.connections.add(connection)
         if self._closed:
             connection.wire.abort()
         elif self._idle_timer is None:
@@ -78,7 +78,7 @@ class HTTPListener(Listener):
 
     def closed(self, connection: ServerConnection) -> None:
         """A connection is gone and its call has ended."""
-        self._connections.discard(connection)
+        self.connections.discard(connection)
         self._watched.discard(connection)
         self.ended()
 
@@ -106,9 +106,9 @@ class HTTPListener(Listener):
 
     def _look_at_idle(self) -> None:
         self._idle_timer = None
-        for connection in tuple(self._connections):
+        for connection in tuple(self.connections):
             connection.close_if_quiet()
-        if self._connections and not self._closed:
+        if self.connections and not self._closed:
             self._idle_timer = self.loop.call_later(self.limits.idle_seconds / 2, self._look_at_idle)
 
     # The end
@@ -120,7 +120,7 @@ class HTTPListener(Listener):
         that still arrive, on new connections too, are answered with what `draining` makes of their heads.
         """
         self.draining = self._refusal
-        while any(connection.busy for connection in self._connections) and self.clock() < deadline:
+        while any(connection.busy for connection in self.connections) and self.clock() < deadline:
             self._changed = self.loop.waiter()
             with anyio.move_on_after(deadline - self.clock()):
                 await self._changed
@@ -134,11 +134,11 @@ class HTTPListener(Listener):
             for timer in (self._timer, self._idle_timer):
                 if timer is not None:
                     timer.cancel()
-            for connection in tuple(self._connections):
+            for connection in tuple(self.connections):
                 connection.close_now()
         with anyio.CancelScope(shield=True), anyio.move_on_after(_PATIENCE):
             await self.loop.checkpoint()
-            while self._connections:
+            while self.connections:
                 self._changed = self.loop.waiter()
                 await self._changed
 
