@@ -17,6 +17,7 @@ import sys
 import time
 
 import anyio
+import anyio.to_thread
 from micro_core import Endpoint, Node, ServiceRecord, Value
 from micro_registry_mdns import MdnsRegistry
 
@@ -31,26 +32,36 @@ def record(process: int, at: int) -> ServiceRecord:
     return ServiceRecord(name, "latest", (node,), ENDPOINTS, {"server": "soak"})
 
 
-async def member(args: argparse.Namespace) -> dict[str, object]:
-    """One process: registers, watches, counts. Returns what it saw."""
+async def member(args: argparse.Namespace) -> None:
+    """One process: registers, beats like a service does, watches and counts; prints what it saw."""
     options = MdnsRegistry.Options(interfaces=("127.0.0.1",), port=args.port)
     share = args.nodes // args.processes
-    total = share * args.processes
-    started, listed, lost = time.monotonic(), None, 0
-    async with MdnsRegistry(options) as registry, registry.watch(None) as snapshots:
-        for at in range(share):
-            await registry.register(record(args.member, at), ttl=90)
+    records = [record(args.member, at) for at in range(share)]
+    seen: dict[str, float | None] = {"listed": None, "lost": 0}
+    async with MdnsRegistry(options) as registry, anyio.create_task_group() as tasks:
+        tasks.start_soon(count, registry, share * args.processes, seen)
         with anyio.move_on_after(args.seconds):
-            async for snapshot in snapshots:
-                count = sum(len(service.nodes) for service in snapshot.services)
-                if listed is None and count == total:
-                    listed = time.monotonic() - started
-                elif listed is not None and count < total:
-                    lost = max(lost, total - count)
-        sys.stdout.write(json.dumps({"listed": listed, "lost": lost, "cpu": time.process_time()}) + "\n")
+            while True:
+                for one in records:
+                    await registry.register(one, ttl=90)
+                await anyio.sleep(30)
+        seen["cpu"] = time.process_time()
+        sys.stdout.write(json.dumps(seen) + "\n")
         sys.stdout.flush()
-        sys.stdin.readline()
-    return {}
+        await anyio.to_thread.run_sync(sys.stdin.readline)
+        tasks.cancel_scope.cancel()
+
+
+async def count(registry: MdnsRegistry, total: int, seen: dict[str, float | None]) -> None:
+    """Notes when all were listed, and the most that were missing at once afterwards."""
+    started = time.monotonic()
+    async with registry.watch(None) as snapshots:
+        async for snapshot in snapshots:
+            listed = sum(len(service.nodes) for service in snapshot.services)
+            if seen["listed"] is None and listed == total:
+                seen["listed"] = time.monotonic() - started
+            elif seen["listed"] is not None:
+                seen["lost"] = max(seen["lost"] or 0, total - listed)
 
 
 def lead(args: argparse.Namespace) -> int:
