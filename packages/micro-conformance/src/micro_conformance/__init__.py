@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from micro_conformance.broker import BrokerConformance
-    from micro_conformance.client_server import ClientServerConformance, Pair
+    from micro_conformance.client_server import ClientServerConformance
     from micro_conformance.codec import CodecConformance
+    from micro_conformance.pair import Pair
     from micro_conformance.polling import eventually, steadily
     from micro_conformance.registry import RegistryConformance
     from micro_conformance.selector import SelectorConformance
@@ -45,7 +46,7 @@ _MODULES = {
     "BrokerConformance": "broker",
     "ClientServerConformance": "client_server",
     "CodecConformance": "codec",
-    "Pair": "client_server",
+    "Pair": "pair",
     "RegistryConformance": "registry",
     "SelectorConformance": "selector",
     "Suite": "suite",

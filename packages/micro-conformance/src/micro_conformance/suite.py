@@ -124,12 +124,20 @@ def under_plain_asyncio(scenario: Callable[[], Awaitable[None]], patience: float
     asyncio.run(main())
 
 
+class _Keeping(logging.Handler):
+    def __init__(self, records: list[logging.LogRecord]) -> None:
+        super().__init__(logging.WARNING)
+        self._records = records
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.append(record)
+
+
 @contextmanager
 def logged() -> Iterator[list[logging.LogRecord]]:
     """What is logged below `micro` as a warning or worse."""
     records: list[logging.LogRecord] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = records.append  # type: ignore[method-assign]
+    handler = _Keeping(records)
     logger = logging.getLogger("micro")
     logger.addHandler(handler)
     try:
