@@ -285,7 +285,7 @@ class RegistryDiscovery(Discovery):
 
     def _ask_names(self) -> None:
         now = self._clock()
-        if not self._asking and now >= self._ask_after:
+        if self._group is not None and not self._asking and now >= self._ask_after:
             self._asking = True
             self._ask_after = now + self._lookup_timeout
             self._start(self._list_names)
