@@ -12,6 +12,7 @@ from micro_core import (
     Buffer,
     Call,
     Exchange,
+    Handler,
     Head,
     Listener,
     Message,
@@ -106,9 +107,12 @@ class Cluster:
 
 @pytest.fixture
 def make_cluster(rig: Rig) -> Callable[..., Any]:
+    def says(number: int, idempotent: bool) -> Handler:
+        return unary(lambda call: number, idempotent=idempotent)
+
     async def make(idempotent: bool = False, nodes: int = 3) -> Cluster:
         for number in range(1, nodes + 1):
-            await rig.serve(unary(lambda call, number=number: number, idempotent=idempotent))
+            await rig.serve(says(number, idempotent))
         transport = Faulty(rig.transport)
         return Cluster(rig, transport, await rig.client(transport))
 
@@ -205,6 +209,13 @@ async def test_answered_is_never_repeated(make_cluster: Any, fault: Any, code: i
     assert (error.outcome, error.attempts, error.code) == (Outcome.ANSWERED, 1, code)
 
 
+async def test_a_go_server_that_does_not_know_the_content_type_is_a_415(make_cluster: Any) -> None:
+    cluster = await make_cluster()
+    cluster.always(1, Message({"content-type": "text/plain"}, b"Unsupported Content-Type: application/json"))
+    error = await cluster.fails(errors.UnsupportedMediaType)
+    assert (error.outcome, error.attempts) == (Outcome.ANSWERED, 1)
+
+
 async def test_a_deadline_during_the_attempt_is_a_408_of_unknown_outcome(make_cluster: Any) -> None:
     cluster = await make_cluster()
     cluster.always(1, TransportError("late", Reset.DEADLINE, processed=True))
@@ -256,7 +267,12 @@ async def test_the_selector_sees_the_same_set_while_nothing_changes(make_cluster
     cluster.rig.discovery.set((Node(one.id, one.address, {"protocol": "grpc"}), two, three))
     sets: list[Any] = []
     select = cluster.rig.selector.select
-    cluster.rig.selector.select = lambda nodes, key=None: sets.append(nodes) or select(nodes, key=key)
+
+    def watched(nodes: Any, *, key: Any = None) -> Any:
+        sets.append(nodes)
+        return select(nodes, key=key)
+
+    cluster.rig.selector.select = watched
     await cluster.run()
     await cluster.run()
     assert sets[0] is sets[1]

@@ -288,20 +288,23 @@ async def test_more_calls_than_may_wait_are_refused_unprocessed(rig: Rig) -> Non
     client = await rig.client()
     outcomes: list[RPCError | None] = []
 
-    async def one() -> None:
+    async def one(timeout: float) -> None:
         try:
-            await client.call(hello({}, timeout=0.3))
+            await client.call(hello({}, timeout=timeout))
         except RPCError as error:
             outcomes.append(error)
         else:
             outcomes.append(None)
 
     async with anyio.create_task_group() as tasks:
-        for _ in range(8):
-            tasks.start_soon(one)
-        await anyio.sleep(0.4)
-        refused = [error for error in outcomes if error and error.outcome is Outcome.NOT_PROCESSED]
+        for _ in range(5):
+            tasks.start_soon(one, 5)
+        await anyio.wait_all_tasks_blocked()
+        async with anyio.create_task_group() as more:
+            for _ in range(3):
+                more.start_soon(one, 0.05)
+        refused = list(outcomes)
         gate.set()
     assert most == 2
-    assert len(refused) == 3
-    assert {error.code for error in refused} == {503}
+    assert [(error.code, error.outcome) for error in refused if error] == [(503, Outcome.NOT_PROCESSED)] * 3
+    assert outcomes[3:] == [None] * 5

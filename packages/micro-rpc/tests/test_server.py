@@ -134,7 +134,8 @@ async def test_no_call_fails_while_one_of_two_nodes_stops_under_load(rig: Rig) -
     async def caller() -> None:
         nonlocal done
         while not stopped.is_set() or done < 200:
-            done += (await client.call(hello({}))).value
+            value = (await client.call(hello({}))).value
+            done += value
 
     async with anyio.create_task_group() as tasks:
         for _ in range(16):

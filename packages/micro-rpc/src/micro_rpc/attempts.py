@@ -139,7 +139,7 @@ class Attempts:
         self._rounds += 1
         delay = random.uniform(0.0, longest)  # noqa: S311 - jitter, no secret
         if client.clock() + delay >= self._deadline:
-            raise self.circumstances(self._last or self._late(processed=False))
+            raise self.expired()
         await anyio.sleep(delay)
 
     def abandoned(self, node: Node, began: float, error: BaseException) -> None:
@@ -208,6 +208,10 @@ class Attempts:
         """An error that was found before anything was sent."""
         error.outcome = Outcome.NOT_PROCESSED
         return self.circumstances(error)
+
+    def expired(self) -> RPCError:
+        """The error of a call whose deadline passed between two attempts."""
+        return self.circumstances(self._last or self._late(processed=False))
 
     def now(self) -> float:
         """Clock seconds."""

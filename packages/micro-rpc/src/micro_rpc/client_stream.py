@@ -281,6 +281,9 @@ class ClientStream(Stream):
             return await operation()
         with anyio.CancelScope(deadline=deadline):
             return await operation()
+        if self._taken is None and self._final is None:
+            self._final = self._attempts.expired()
+            raise self._final
         self._exchange.reset(Reset.DEADLINE)
         late = Timeout("the stream's deadline passed", id=CLIENT_ID)
         late.outcome = Outcome.UNKNOWN

@@ -132,11 +132,11 @@ def bare(content_type: str) -> str:
 
 def error_text(error: RPCError, service: str) -> str:
     """An error as `micro-error` holds it: JSON in ASCII, its detail cut to what a header may reasonably hold."""
-    detail = error.detail
+    detail = str(error.detail)
     if len(detail) > _LONGEST_DETAIL:
         detail = detail[:_LONGEST_DETAIL] + "…"
     fields = {"id": error.id or service, "code": error.code, "detail": detail, "status": error.status}
-    return json.dumps(fields, separators=(",", ":"))
+    return json.dumps(fields, separators=(",", ":"), default=str)
 
 
 def read_error(text: str) -> RPCError:
@@ -175,7 +175,7 @@ def refusal_of(head: Head, body: bytes = b"") -> RPCError | None:
 
 
 def _http_error(status: str, body: bytes) -> RPCError:
-    code = int(status) if status.isascii() and status.isdigit() else 0
+    code = int(status) if status.isascii() and status.isdigit() and len(status) == 3 else 0
     text = body[:200].decode("utf-8", "replace").strip()
     return from_wire(text or f"the peer answered HTTP status {status} without a word", id=CLIENT_ID, code=code)
 
