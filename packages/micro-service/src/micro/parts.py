@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import anyio
 from anyio.abc import TaskStatus
+from anyio.streams.memory import MemoryObjectSendStream
 from micro_core import (
     Broker,
     Client,
@@ -60,7 +61,8 @@ class Parts:
         self._objects = objects
         self._open: dict[str, Any] = {}
         self._stack = AsyncExitStack()
-        self._send, self._receive = anyio.create_memory_object_stream[_Request](64)
+        self._requests: MemoryObjectSendStream[_Request]
+        self._asked: set[_Request] = set()
         self._backend = ""
         self.closed = anyio.Event()
 
@@ -95,35 +97,41 @@ class Parts:
     async def part(self, part: str) -> Any:
         """Opens the part unless it is open. Raises what opening raises; a later call tries again."""
         if part not in self._open:
-            request = _Request(part)
-            await self._ask(request)
-            await request.done.wait()
-            if request.error is not None:
-                raise request.error
+            await self._ask(_Request(part))
         return self._open[part]
 
     async def _ask(self, request: _Request) -> None:
         try:
-            await self._send.send(request)
+            self._asked.add(request)
+            await self._requests.send(request)
+            await request.done.wait()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise MicroError(f"the {request.part} cannot be opened: this service or client has been closed") from None
+            raise _closed(request.part) from None
+        finally:
+            self._asked.discard(request)
+        if request.error is not None:
+            raise request.error
 
     def close(self) -> None:
         """Tells the owner to leave everything; it has when its task ends."""
-        self._send.close()
+        self._requests.close()
 
     async def run(self, *, task_status: TaskStatus[None]) -> None:
         """The owner task."""
         self._backend = _backend()
+        self._requests, requests = anyio.create_memory_object_stream[_Request](64)
         try:
-            async with self._stack, self._receive:
+            async with self._stack, self._requests, requests:
                 task_status.started()
-                async for request in self._receive:
+                async for request in requests:
                     await self._answer(request)
         except Exception:
             log.exception("a component failed while it was closed")
         finally:
             self.closed.set()
+            for request in self._asked:
+                request.error = request.error or _closed(request.part)
+                request.done.set()
 
     async def _answer(self, request: _Request) -> None:
         try:
@@ -216,6 +224,10 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
     "broker": ("names",),
     "server": ("transport", "codecs"),
 }
+
+
+def _closed(part: str) -> MicroError:
+    return MicroError(f"the {part} cannot be opened: this service or client has been closed")
 
 
 def _backend() -> str:

@@ -45,7 +45,7 @@ def type_name(annotation: Any) -> str:
             (type_name(argument) for argument in arguments) if len(arguments) == 2 else ("string", "interface {}")
         )
         return f"map[{key}]{value}"
-    return origin.__name__ if isinstance(origin, type) else "interface {}"
+    return origin.__name__ if isinstance(origin, type) and origin is not Any else "interface {}"
 
 
 def _bare(annotation: Any) -> Any:

@@ -235,5 +235,7 @@ def _refuse_registry_as_selector(kind: str, name: str, source: str) -> None:
 def _unknown_variable(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
+    if name == "MICRO_CODEC":
+        return f"{name} in the environment is unknown: a codec is chosen by MICRO_CLIENT_CONTENT_TYPE"
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"{name} in the environment is unknown" + (f"; did you mean {close[0]}?" if close else "")
