@@ -198,6 +198,16 @@ def test_listeners_share_their_questions() -> None:
     assert len(net.sent) < 130
 
 
+def test_many_lookups_of_an_unknown_name_ask_only_now_and_then() -> None:
+    net, _, reader = pair()
+    net.run(5)
+    net.sent.clear()
+    for _ in range(100):
+        reader.listener.ask_now(net.now)
+        net.run(0.01)
+    assert len(net.sent) <= 12
+
+
 def test_no_node_is_lost_though_a_fifth_of_all_packets_is() -> None:
     net = Network(seed=7, loss=0.2, twice=0.1, delay=0.3)
     for at in range(6):
@@ -258,6 +268,40 @@ def test_a_cache_that_nobody_reads_is_dropped_and_built_anew() -> None:
     reader.want(net.now)
     net.run(0.2)
     assert ids(reader) == {"a"}
+
+
+def test_a_process_that_is_heard_over_two_interfaces_is_listed_once_and_survives_the_loss_of_one() -> None:
+    now, ends = 100.0, [Engine(PORT, random.Random(at)) for at in range(2)]
+    speaker, reader = ends
+    reader.watchers = 1
+    for engine in ends:
+        for link in (LO, "192.0.2.1"):
+            engine.add_link(link, now)
+    reader.want(now)
+    speaker.register([record("greeter", "near"), record("greeter", "far", "192.0.2.1:1")], 0, now)
+
+    def run(seconds: float) -> None:
+        nonlocal now
+        for _ in range(int(seconds / 0.01)):
+            for engine in ends:
+                for link, packet in engine.poll(now):
+                    for other in ends:
+                        other.receive(link, (link, PORT), packet, now)
+            now += 0.01
+
+    run(1)
+    assert len(reader.listener.paths) == 2
+    assert ids(reader) == {"near", "far"}
+    speaker.remove_link("192.0.2.1")
+    run(10)
+    assert len(reader.listener.paths) == 1
+    assert ids(reader) == {"near", "far"}
+    speaker.add_link("192.0.2.1", now)
+    run(1)
+    speaker.deregister([("greeter", "far")], now)
+    run(0.1)
+    assert ids(reader) == {"near"}
+    assert set(reader.departures()) == {("greeter", "far")}
 
 
 # untrusted input

@@ -31,6 +31,7 @@ from micro_registry_mdns.protocol import (
     QUIET,
     REASK,
     SETTLE,
+    SPACING,
     SUSPECT,
     TOGETHER,
 )
@@ -89,6 +90,7 @@ class Listener:
         self._asks: dict[str, tuple[int, float]] = {}
         self._owner: dict[Key, str] = {}
         self._news = 0.0
+        self._asked = -NEVER
         self._order = 0
         self._settled = False
         self._rng = rng
@@ -111,8 +113,9 @@ class Listener:
         self._asks.pop(link, None)
 
     def ask_now(self, now: float) -> None:
-        """Asks for beats at once, on every link."""
-        self._asks = {link: (stage, now) for link, (stage, _) in self._asks.items()}
+        """Asks for beats at once, on every link, unless that was done just now."""
+        if now - self._asked >= SPACING:
+            self._asks = {link: (stage, now) for link, (stage, _) in self._asks.items()}
 
     def extend(self, seconds: float) -> None:
         """We were held up ourselves: everybody gets that time in addition."""
@@ -245,6 +248,7 @@ class Listener:
     def _due_beats(self, link: str, now: float) -> Iterator[tuple[str, int]]:
         stage, due = self._asks[link]
         if due <= now and self.began is not None:
+            self._asked = now
             self._asks[link] = (stage + 1, self._next_ask(stage + 1, now))
             yield packets.BEATS, packets.TXT
         for path in self.paths.values():
