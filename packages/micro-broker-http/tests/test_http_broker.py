@@ -377,6 +377,9 @@ async def test_refusals(make: Any, tools: Any) -> None:
                 await broker.subscribe(topic, _nothing, ALL)
         with pytest.raises(ValueError, match="limit of 10"):
             await broker.publish("t", tools.text("x" * 11), deadline=tools.soon())
+        for head in ({"a": "b\r\nc"}, {"a\n": "b"}, {str(at): "" for at in range(100)}, {"a": "x" * 16_384}):
+            with pytest.raises(ValueError, match="the head of an event"):
+                await broker.publish("t", Message(head), deadline=tools.soon())
         with pytest.raises(ConfigurationError, match="'http' does not promise ordered"):
             await broker.subscribe("t", _nothing, SubscribeOptions(requires=frozenset({Capability.ORDERED})))
         with pytest.raises(ValueError, match=r"ff\.http\.broadcast"):

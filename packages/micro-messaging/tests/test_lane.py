@@ -102,6 +102,18 @@ def test_a_lane_is_bounded_in_bytes_but_an_empty_one_takes_any_letter() -> None:
     assert isinstance(offer(letter(b"x"), [one], 0.0), Blocked)
 
 
+def test_a_long_silence_is_told_once() -> None:
+    one = lane()
+    assert one.complaint_at(10.0) is None
+    one.add(letter(), 5.0)
+    assert one.complaint_at(10.0) == 15.0
+    one.told = True
+    assert one.complaint_at(10.0) is None
+    one.add(letter(), 16.0)
+    one.ack(_take(one), 17.0)
+    assert one.complaint_at(10.0) == 27.0
+
+
 def test_abandoning_a_lane_tells_everything_that_was_in_it() -> None:
     one, tally = lane(), Tally()
     for body in (b"1", b"2", b"3"):
@@ -113,10 +125,10 @@ def test_abandoning_a_lane_tells_everything_that_was_in_it() -> None:
 
 
 def test_a_dead_letter_goes_to_the_topic_of_the_dead_and_no_further() -> None:
-    answer = dead_letter(DeadLetter(letter(b"body"), "someone", 10, "because"))
+    answer = dead_letter(DeadLetter(letter(b"body"), "someone", 10, "be\ncause"))
     assert answer is not None
     topic, message = answer
-    assert (topic, message.body, message.head["micro-dead-reason"]) == ("t.dead", b"body", "because")
+    assert (topic, message.body, message.head["micro-dead-reason"]) == ("t.dead", b"body", "be cause")
     assert (message.head["micro-dead-topic"], message.head["micro-dead-attempts"]) == ("t", "10")
     assert dead_letter(DeadLetter(letter(topic="t.dead"), "someone", 10, "because")) is None
 

@@ -147,6 +147,7 @@ class HTTPBroker(Broker):
     async def publish(self, topic: str, message: Message, *, deadline: float, key: bytes | None = None) -> None:  # noqa: D102
         check_topic(topic)
         check_size(topic, message.body, self.options.message_limit)
+        wire.check_head(message.head)
         await anyio.lowlevel.checkpoint()
         self._check_open()
         await self._first_snapshot(topic, deadline)

@@ -20,6 +20,7 @@ log = logging.getLogger("micro.broker.http")
 
 _GRACE = 5.0
 _TELL_AFTER = 3
+_SILENCE = 10.0
 
 
 class Fate(Enum):
@@ -107,6 +108,7 @@ class Courier:
         async with anyio.create_task_group() as posts:
             while not destination.closed and not self._expired(destination):
                 self._post_all(destination, posts)
+                self._complain(destination)
                 await waker.wait(self._pause(destination))
         self._give_up(destination)
 
@@ -125,9 +127,20 @@ class Courier:
         able = destination.next_able(now, self._pace.at_once)
         if due is not None and able is not None:
             times.append(max(due, able))
+        complaint = destination.lane.complaint_at(_SILENCE)
+        if complaint is not None:
+            times.append(complaint)
         if destination.orphaned is not None:
             times.append(destination.orphaned + self._pace.orphaned_for)
         return max(0.001, min(times) - now) if times else None
+
+    def _complain(self, destination: Destination) -> None:
+        lane = destination.lane
+        at = lane.complaint_at(_SILENCE)
+        if at is not None and self._clock() >= at:
+            lane.told = True
+            text = "%s of %r has acknowledged nothing for %g s; %d events wait"
+            log.warning(text, lane.subscriber, lane.topic, _SILENCE, len(lane))
 
     def _expired(self, destination: Destination) -> bool:
         since = destination.orphaned
@@ -158,11 +171,13 @@ class Courier:
     async def _ask(self, destination: Destination, member: Member, delivery: Delivery) -> Answer:
         running = lost = 0
         while True:
+            asked = self._clock()
             answer = await self._post(member, delivery)
             if destination.closed and answer.fate in (Fate.RUNNING, Fate.LOST):
                 return Answer(Fate.REFUSED, "it left")
             if answer.fate is Fate.RUNNING:
                 running += 1
+                await anyio.sleep(max(0.0, asked + self._pace.answer_within / 2 - self._clock()))
                 if running == _TELL_AFTER:
                     where = f"{destination.lane.subscriber} at {member.node.address}"
                     log.warning("a handler of %s is at work on one event on %r", where, destination.key.topic)

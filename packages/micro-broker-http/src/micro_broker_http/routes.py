@@ -138,7 +138,9 @@ class Routes:
             for member in list(destination.members.values()):
                 known = listed.get(member.node.id)
                 member.listed = known is not None and known[0] == destination.key
-                if not member.local and ((member.node.id in snapshot.departed and known is None) or member.lost):
+                moved = known is not None and not member.listed
+                left = known is None and member.node.id in snapshot.departed
+                if not member.local and (moved or left or member.lost):
                     self.remove(destination, member, now)
         new = [self._join(key, Member(node), now) for key, node in listed.values()]
         return [destination for destination in new if destination is not None]

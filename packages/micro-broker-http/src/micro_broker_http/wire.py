@@ -27,6 +27,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -47,6 +48,7 @@ ATTEMPT = "micro-attempt"
 WAIT = "micro-wait"
 AFTER = "micro-redeliver-after"
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _HEADERS = 100
 _HEADER_BYTES = 16 * 1024
 
@@ -57,6 +59,15 @@ class BadEvent(Exception):
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.reply = refusal(status, detail)
+
+
+def check_head(head: Head) -> None:
+    """Raises ValueError for what no subscriber would take: control characters, too many or too long headers."""
+    if len(head) > _HEADERS - 2 or sum(len(name) + len(value) for name, value in head.items()) > _HEADER_BYTES - 1280:
+        raise ValueError(f"the head of an event is over the limit of {_HEADERS} entries or {_HEADER_BYTES} bytes")
+    for name, value in head.items():
+        if _CONTROLS.search(name) or _CONTROLS.search(value):
+            raise ValueError(f"the head of an event cannot hold control characters: {name!r}")
 
 
 def encode_event(message: Message) -> bytes:
@@ -96,7 +107,8 @@ def _head(found: object) -> Head:
         raise BadEvent(500, "Error parsing request body: Header is no object of texts")
     if len(found) > _HEADERS or sum(len(name) + len(value) for name, value in found.items()) > _HEADER_BYTES:
         raise BadEvent(413, f"Header is over the limit of {_HEADERS} entries or {_HEADER_BYTES} bytes")
-    return {name.lower(): value for name, value in found.items()}
+    lower = {name.lower(): value for name, value in found.items() if not _CONTROLS.search(name)}
+    return {name: value if name == TOPIC else _CONTROLS.sub(" ", value) for name, value in lower.items()}
 
 
 def _body(found: object, limit: int) -> bytes:

@@ -29,6 +29,8 @@ from micro_messaging import (
 
 log = logging.getLogger("micro.broker.memory")
 
+_SILENCE = 10.0
+
 
 class Group:
     """One lane and those who take from it: a queue's members, or one broadcast subscriber.
@@ -68,6 +70,7 @@ class Store:
                 if group.lane.stalled:
                     log.warning("%s of %r is stalled: its events become dead letters", group.lane.subscriber, topic)
             for group in groups:
+                _complain(group.lane, now)
                 _wake(group.members)
             self.bury(answer)
             return None
@@ -176,6 +179,14 @@ class Store:
     def _groups(self) -> Iterator[Group]:
         for groups in self._topics.values():
             yield from groups.values()
+
+
+def _complain(lane: Lane, now: float) -> None:
+    at = lane.complaint_at(_SILENCE)
+    if at is not None and now >= at:
+        lane.told = True
+        text = "%s of %r has acknowledged nothing for %g s; %d events wait"
+        log.warning(text, lane.subscriber, lane.topic, _SILENCE, len(lane))
 
 
 def _over(group: Group, now: float) -> bool:

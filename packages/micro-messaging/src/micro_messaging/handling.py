@@ -18,12 +18,14 @@ class Verdict:
 
 
 ACKED = Verdict(True)
+_LONGEST_REASON = 500
 _UNDECIDED = Verdict(False, "the handler ended with neither ack nor nack")
 
 
 def failed(error: BaseException) -> Verdict:
     """The verdict of a handler that raised."""
-    return Verdict(False, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+    text = " ".join(str(error).split())[:_LONGEST_REASON]
+    return Verdict(False, f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 
 class HandledEvent(Event):

@@ -104,6 +104,7 @@ class Lane:
         "size",
         "stalled",
         "subscriber",
+        "told",
         "topic",
     )
 
@@ -117,6 +118,7 @@ class Lane:
         self._draw = draw
         self.size = 0
         self.stalled = False
+        self.told = False
         self._ready: deque[Delivery] = deque()
         self._later: list[tuple[float, int, Delivery]] = []
         self._flying: set[Delivery] = set()
@@ -139,6 +141,10 @@ class Lane:
     def stalled_at(self) -> float:
         """The time at which a lane that stays full counts as stalled."""
         return self._progress + self._limits.stalled_after
+
+    def complaint_at(self, after: float) -> float | None:
+        """When it is worth a line in the log that nothing was acknowledged for `after` seconds; once per silence."""
+        return self._progress + after if len(self) and not self.told else None
 
     def add(self, letter: Letter, now: float) -> None:
         """Takes the letter in, whether there is room or not."""
@@ -169,7 +175,7 @@ class Lane:
         """It is settled. Idempotent."""
         if self._settle(delivery):
             self._progress = now
-            self.stalled = False
+            self.stalled = self.told = False
 
     def fail(self, delivery: Delivery, now: float, reason: str, delay: float | None = None) -> DeadLetter | None:
         """The attempt failed: it comes back after `delay` seconds, or the policy's, or it is a dead letter now."""

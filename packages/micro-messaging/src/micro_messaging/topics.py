@@ -46,7 +46,7 @@ def dead_letter(dead: DeadLetter) -> tuple[str, Message] | None:
         "micro-dead-topic": letter.topic,
         "micro-dead-subscriber": dead.subscriber,
         "micro-dead-attempts": str(dead.attempts),
-        "micro-dead-reason": dead.reason,
+        "micro-dead-reason": "".join(char if char.isprintable() else " " for char in dead.reason[:_LONGEST]),
     }
     head.pop("micro-topic", None)
     return letter.topic + DEAD_SUFFIX, Message(head, letter.message.body)
