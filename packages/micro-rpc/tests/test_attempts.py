@@ -261,6 +261,15 @@ async def test_nodes_of_another_protocol_are_not_called(make_cluster: Any) -> No
     assert error.attempts == 0
 
 
+async def test_nodes_of_another_protocol_are_no_untried_nodes(make_cluster: Any) -> None:
+    cluster = await make_cluster()
+    one, two, _ = cluster.rig.discovery.nodes.nodes
+    cluster.rig.discovery.set((one, Node(two.id, two.address, {"protocol": "grpc"})))
+    cluster.fault(1, REFUSED, REFUSED)
+    assert await cluster.run() == 1
+    assert [node for node, _ in cluster.outcomes()] == ["node-1"] * 3
+
+
 async def test_the_selector_sees_the_same_set_while_nothing_changes(make_cluster: Any) -> None:
     cluster = await make_cluster()
     one, two, three = cluster.rig.discovery.nodes.nodes
@@ -284,6 +293,7 @@ async def test_when_the_service_vanishes_the_nodes_own_error_remains(make_cluste
     cluster.rig.discovery.report = lambda *_: cluster.rig.discovery.set(())
     error = await cluster.fails(errors.ServiceUnavailable)
     assert "connection refused" in error.detail
+    assert error.__cause__ is REFUSED
 
 
 async def test_a_cancelled_pause_leaves_nothing_taken(make_cluster: Any) -> None:

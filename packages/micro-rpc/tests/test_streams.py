@@ -104,6 +104,7 @@ async def test_an_error_of_the_handler_arrives_after_what_was_sent(rig: Rig) -> 
     with pytest.raises(errors.Conflict):
         await stream.send(1)
     assert rig.selector.outcomes == [Outcome.ANSWERED]
+    assert rig.discovery.reports == [("node-1", Outcome.ANSWERED)]
 
 
 async def test_an_error_wakes_a_blocked_send_and_loses_no_message(rig: Rig) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from micro_rpc.client import RPCClient
 
 _MUCP = frozenset({"", "mucp"})
+_NO_FAILURE = (Outcome.OK, Outcome.CANCELLED)
 _NONE: Iterator[Node] = iter(())
 
 
@@ -73,7 +74,7 @@ class Attempts:
         nodes = self._client.discovery.known(call.service, call.filter)
         if nodes is None:
             return None
-        return self._begin(nodes)
+        return self._begin(self._usable(nodes))
 
     async def next(self) -> Node:
         """The node for the next attempt; waits for discovery, or between rounds. Raises RPCError when there is none."""
@@ -88,7 +89,7 @@ class Attempts:
 
     async def _next_round(self) -> Node:
         while True:
-            nodes = await self._look()
+            nodes = self._usable(await self._look())
             tried = self._tried
             if tried:
                 untried = tuple(node for node in nodes.nodes if node.id not in tried)
@@ -112,16 +113,21 @@ class Attempts:
         try:
             return await discovery.find(call.service, call.filter, deadline=self._deadline)
         except ServiceNotFound as error:
-            raise self.circumstances(self._last or error) from None
+            if self._last is None:
+                raise self.circumstances(error) from None
+            raise self.circumstances(self._last) from self._last.__cause__
 
     def _begin(self, nodes: NodeSet) -> Node | None:
         self._nodes = nodes
-        client = self._client
-        known = client.usable.get(nodes.service)
-        if known is None or known[0] is not nodes:
-            known = client.usable[nodes.service] = nodes, self._without_others(nodes)
-        self._order = iter(client.selector.select(known[1], key=self._call.key))
+        self._order = iter(self._client.selector.select(nodes, key=self._call.key))
         return next(self._order, None)
+
+    def _usable(self, nodes: NodeSet) -> NodeSet:
+        usable = self._client.usable
+        known = usable.get(nodes.service)
+        if known is None or known[0] is not nodes:
+            known = usable[nodes.service] = nodes, self._without_others(nodes)
+        return known[1]
 
     def _without_others(self, nodes: NodeSet) -> NodeSet:
         usable = tuple(node for node in nodes.nodes if node.metadata.get("protocol", "") in _MUCP)
@@ -152,8 +158,6 @@ class Attempts:
         error = self.translated(node, failure)
         outcome = error.outcome
         self.done(node, outcome, began, error)
-        if self._address is None:
-            self._client.discovery.report(self._call.service, node, outcome)
         if self._last is None or outcome is not Outcome.NOT_PROCESSED or not isinstance(error, Timeout):
             self._last = error
         if self._tried is None:
@@ -218,11 +222,13 @@ class Attempts:
         return self._client.clock()
 
     def done(self, node: Node, outcome: Outcome, began: float, error: BaseException | None = None) -> None:
-        """Gives the node back and writes the attempt down."""
+        """Gives the node back, writes the attempt down, and tells discovery of a failure."""
         seconds = self._client.clock() - began
         self._call.attempts.append(Attempt(node, outcome, seconds, error))
         if self._address is None:
             self._client.selector.done(node, outcome, seconds)
+            if outcome not in _NO_FAILURE:
+                self._client.discovery.report(self._call.service, node, outcome)
 
     def circumstances(self, error: RPCError) -> RPCError:
         """The error with what only the caller's side knows."""
