@@ -150,6 +150,7 @@ class TrioWire:
         self._eof = False
         self._paused = False
         self._high = _HIGH
+        self._failure: Exception | None = None
 
     def start(self) -> None:
         """Announces the connection and drives it from now on."""
@@ -209,32 +210,26 @@ class TrioWire:
         return default
 
     async def _run(self) -> None:
-        failure: Exception | None = None
         try:
             with self._scope:
-                failure = await self._serve()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._guard, self._read)
+                    nursery.start_soon(self._guard, self._write)
         finally:
             self._closing = True
             self._stream.socket.close()
-            self._protocol.connection_lost(failure)
+            self._protocol.connection_lost(self._failure)
 
-    async def _serve(self) -> Exception | None:
-        failures: list[Exception] = []
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._guard, self._read, failures)
-            nursery.start_soon(self._guard, self._write, failures)
-        return failures[0] if failures else None
-
-    async def _guard(self, work: Callable[[], Coroutine[Any, Any, None]], failures: list[Exception]) -> None:
+    async def _guard(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """One of the two tasks; when it fails, the connection is over."""
         try:
             await work()
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
-            failures.append(error)
+            self._failure = error
             self._scope.cancel()
         except Exception as error:
             _log.exception("a connection failed")
-            failures.append(error)
+            self._failure = error
             self._scope.cancel()
 
     async def _read(self) -> None:
