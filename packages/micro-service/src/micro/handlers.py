@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from anyio import to_thread
 from micro_core import (
     Call,
     CallNext,
@@ -111,6 +110,8 @@ def _unary(method: Callable[..., Any], shape: Method) -> CallNext:
 
 
 def _threaded(method: Callable[..., Any], *, takes_request: bool) -> CallNext:
+    from anyio import to_thread
+
     async def handle(call: Call) -> Reply:
         current.set(call)
         arguments = (call.request,) if takes_request else ()

@@ -15,11 +15,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
-from anyio.abc import TaskStatus
-from anyio.streams.memory import MemoryObjectSendStream
 from micro_core import (
     Broker,
     Client,
@@ -35,6 +33,10 @@ from micro_core import (
 from micro_core.loader import KINDS, ContentTypes, plugins
 
 from micro.config import Config
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+    from anyio.streams.memory import MemoryObjectSendStream
 
 log = logging.getLogger("micro.service")
 

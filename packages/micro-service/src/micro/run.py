@@ -13,14 +13,16 @@ import threading
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
-from anyio.abc import TaskStatus
 from micro_core import ConfigurationError
 
 from micro.logs import set_up_logging
 from micro.service import Service
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
 
 log = logging.getLogger("micro.service")
 

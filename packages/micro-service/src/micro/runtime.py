@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
-from anyio.abc import TaskGroup
 from micro_core import (
     Broker,
     BrokerUnavailable,
@@ -30,6 +29,7 @@ from micro.publishing import Publisher
 
 if TYPE_CHECKING:
     import pluggy
+    from anyio.abc import TaskGroup
 
 log = logging.getLogger("micro.service")
 

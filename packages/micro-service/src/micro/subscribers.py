@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from anyio import to_thread
 from micro_core import (
     Call,
     Codecs,
@@ -107,6 +106,8 @@ def _invoker(function: Callable[..., Any]) -> Callable[[Any], Any]:
     called = function if inspect.isroutine(function) else type(function).__call__
     if inspect.iscoroutinefunction(inspect.unwrap(called)):
         return function
+
+    from anyio import to_thread
 
     async def threaded(event: Any) -> None:
         await to_thread.run_sync(function, event)
