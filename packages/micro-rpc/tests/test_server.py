@@ -186,6 +186,27 @@ async def test_slots_go_to_who_waits_longest_and_survive_cancellation() -> None:
     assert slots.take()
 
 
+async def test_short_calls_do_not_wake_the_sweep_one_by_one(rig: Rig) -> None:
+    listener: Any = await rig.serve(unary(lambda call: None))
+    client = await rig.client()
+    await client.call(hello({}))
+    looks: list[float] = []
+    sweep = listener._served.sweep
+    look = type(sweep).look
+
+    def counted(self: Any) -> bool:
+        looks.append(anyio.current_time())
+        return look(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(sweep), "look", counted)
+        started = anyio.current_time()
+        for _ in range(100):
+            await client.call(hello({}))
+        most = (anyio.current_time() - started) / 0.02 + 2
+    assert len(looks) <= most
+
+
 async def test_the_sweep_sleeps_when_nothing_has_a_deadline_and_survives_a_failure(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

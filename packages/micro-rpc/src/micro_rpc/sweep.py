@@ -31,7 +31,7 @@ class Timed(Protocol):
 
 
 class Sweep:
-    """What runs, and the task that ends what has run too long. `asleep` tells `add` to wake it."""
+    """What runs, and the task that ends what has run too long."""
 
     __slots__ = ("_awake", "_clock", "running")
 
@@ -55,11 +55,10 @@ class Sweep:
             except Exception:
                 log.exception("the sweep of deadlines failed; it goes on")
                 waiting = True
-            if waiting:
-                await anyio.sleep(INTERVAL)
-            else:
+            if not waiting:
                 self._awake = awake = anyio.Event()
                 await awake.wait()
+            await anyio.sleep(INTERVAL)  # also after waking, or each short call would wake it once
 
     def look(self) -> bool:
         """Cancels what is over its deadline; says whether anything still has one."""
