@@ -130,6 +130,18 @@ async def test_a_request_of_another_type_is_a_400(rig: Rig) -> None:
         await client.call(hello({"nome": 3}))
 
 
+async def test_a_decode_error_of_the_handlers_own_call_is_not_the_callers_fault(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    def handle(call: Call) -> None:
+        raise DecodeError("what another service answered")
+
+    await rig.serve(unary(handle))
+    client = await rig.client()
+    with caplog.at_level(logging.CRITICAL, "micro.rpc"), pytest.raises(errors.InternalServerError, match="DecodeError"):
+        await client.call(hello({}))
+
+
 async def test_a_reply_of_another_type_is_a_decode_error(rig: Rig) -> None:
     await rig.serve(unary(lambda call: {"massage": 1}))
     client = await rig.client()

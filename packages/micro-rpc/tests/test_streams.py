@@ -274,6 +274,20 @@ async def test_a_call_of_the_other_kind_is_refused_both_ways(rig: Rig) -> None:
         await stream.recv()
 
 
+async def test_a_handler_that_lets_the_end_through_ends_well(rig: Rig) -> None:
+    async def handle(call: Call) -> Reply:
+        assert call.stream is not None
+        while True:
+            await call.stream.recv()
+
+    await rig.serve(streaming(handle))
+    stream = await opened(await rig.client())
+    await stream.send(1)
+    await stream.end()
+    with pytest.raises(EndOfStream):
+        await stream.recv()
+
+
 async def test_an_unexpected_error_is_logged_and_named(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     async def handle(call: Call) -> Reply:
         raise KeyError("the password")

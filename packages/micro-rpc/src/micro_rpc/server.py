@@ -56,6 +56,7 @@ class RPCServer(Server):
             for listener in self._listeners:
                 await listener.aclose()
         finally:
+            self._listeners.clear()
             tasks.cancel_scope.cancel()
             await tasks.__aexit__(None, None, None)
 

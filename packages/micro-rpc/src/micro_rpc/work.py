@@ -15,6 +15,7 @@ import anyio
 from micro_core import (
     Call,
     DecodeError,
+    EndOfStream,
     Exchange,
     Head,
     Message,
@@ -145,10 +146,11 @@ class UnaryWork(_Work, UnaryCall):
         binding = self.binding
         try:
             request = None if binding.decode is None else binding.decode(body or binding.empty)
-            reply = await binding.handler.handle(self.call(request, False))
-            return self.succeed(reply, self._encoded(reply))
         except DecodeError as error:
             return self.fail(BadRequest(_undecodable(binding, body, error)))
+        try:
+            reply = await binding.handler.handle(self.call(request, False))
+            return self.succeed(reply, self._encoded(reply))
         except Exception as error:
             return self._failed(error)
         except self.served.cancelled as error:
@@ -228,6 +230,8 @@ class StreamWork(_Work, StreamCall):
         exchange.reply["content-type"] = self.binding.content_type
         try:
             await self.binding.handler.handle(call)
+        except EndOfStream:
+            return {}
         except Exception as error:
             return self._trailer(self.error_of(error))
         except self.served.cancelled as error:
