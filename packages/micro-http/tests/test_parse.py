@@ -169,7 +169,7 @@ def test_tables_are_bounded() -> None:
     for at in range(5000):
         parser.feed(b"GET /%d HTTP/1.1\r\nHost: h%d\r\nX-%d: 1\r\n\r\n" % (at, at, at))
         assert parser.poll() is not None
-    assert max(len(tables.names), len(tables.hosts), len(tables.starts)) <= 1024
+    assert max(len(tables.names), len(tables.hosts), len(tables.starts), len(tables.lines)) <= 1024
     names = WireNames()
     for at in range(5000):
         header_block(names, {f"x-{at}": "1"})

@@ -6,11 +6,11 @@ header holds a control character but the tab; there is one `Host`, one `Content-
 `Transfer-Encoding` that is `chunked`, never two of these; a chunk's size is hexadecimal digits and nothing behind
 them; there are no trailers. Both sides are read like that: a reply that is open to two readings is as bad.
 
-The common case is fast because it is taken whole: a head that is there completely is decoded and split once, names
-are looked up in a bounded table which knows only good ones, and *one* pass over the raw bytes removes every control
-character: the head is clean when exactly the line ends are missing afterwards. Repeated names are noticed by the count
-of entries. A head that arrives in pieces is joined and searched from where the last search ended; a body that does is
-collected.
+The common case is fast because it is taken whole: a head that is there completely is decoded and split once, lines are
+looked up in a bounded table of good ones, since a peer sends most of them again and again, and *one* pass over the raw
+bytes removes every control character: the head is clean when exactly the line ends are missing afterwards. Repeated
+names are noticed by the count of entries. A head that arrives in pieces is joined and searched from where the last
+search ended; a body that does is collected.
 
 Of a repeated header the first value counts, as in Go. Text is UTF-8, which Go sends raw; a line that is not is read as
 Latin-1.
@@ -32,6 +32,9 @@ _SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _SINGLE = frozenset({"content-length", "host", "transfer-encoding"})
 _END = b"\r\n\r\n"
 _STARTS = 512
+_LINES = 1024
+_LONGEST_LINE = 128
+_VARYING = frozenset({"content-length", "date", "micro-id", "micro-stream", "timeout", "traceparent"})
 _CHUNKS = 4096
 _AROUND_TARGET = 64
 _UNTIL_CLOSE = -1
@@ -49,12 +52,27 @@ class Malformed(Exception):
 class Tables:
     """What the parsers of one client or listener share, all of it bounded."""
 
-    __slots__ = ("hosts", "names", "starts")
+    __slots__ = ("hosts", "lines", "names", "starts")
 
     def __init__(self) -> None:
         self.names = LowerNames()
         self.hosts = HostNames()
+        self.lines: dict[str, tuple[str, str]] = {}
         self.starts: dict[str, tuple[str, str, bool]] = {}
+
+    def read_line(self, line: str) -> tuple[str, str]:
+        """Name and value of a header line, remembered where it is likely to come again. Raises Malformed."""
+        name, colon, value = line.partition(":")
+        try:
+            lower = self.names[name] if colon else self.names[""]
+        except KeyError:
+            raise Malformed(400, f"no header: {line[:80]!r}") from None
+        pair = (lower, value.strip(" \t"))
+        if lower not in _VARYING and len(line) <= _LONGEST_LINE:
+            if len(self.lines) >= _LINES:
+                self.lines.clear()
+            self.lines[line] = pair
+        return pair
 
 
 class Parser:
@@ -179,15 +197,13 @@ class Parser:
         first, second, modern = self._tables.starts.get(start) or self._read_start(start)
         head: Head = {":status": first} if self._replies else {":method": first, ":path": second}
         expected = len(head) + len(lines) - 1
-        names = self._tables.names
-        try:
-            for line in lines[1:]:
-                name, colon, value = line.partition(":")
-                if not colon:
-                    raise KeyError(line)
-                head[names[name]] = value.strip(" \t")
-        except KeyError as error:
-            raise Malformed(400, f"no header: {error.args[0][:80]!r}") from None
+        del lines[0]
+        known = self._tables.lines
+        for line in lines:
+            pair = known.get(line)
+            if pair is None:
+                pair = self._tables.read_line(line)
+            head[pair[0]] = pair[1]
         if len(head) != expected:
             self._resolve_repeated(head, lines)
         self._decide(head, modern)
@@ -217,9 +233,8 @@ class Parser:
 
     def _resolve_repeated(self, head: Head, lines: list[str]) -> None:
         seen: dict[str, str] = {}
-        for line in lines[1:]:
-            name, _, value = line.partition(":")
-            name, value = self._tables.names[name], value.strip(" \t")
+        for line in lines:
+            name, value = self._tables.read_line(line)
             if name not in seen:
                 seen[name] = value
             elif name in _SINGLE:
