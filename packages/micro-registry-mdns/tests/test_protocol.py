@@ -14,6 +14,7 @@ from micro_registry_mdns import packets
 from micro_registry_mdns.engine import Engine
 from micro_registry_mdns.protocol import LEASE
 from micro_registry_mdns.record_text import encode_record, fingerprint
+from zeroconf import DNSOutgoing, DNSQuestion  # type: ignore[attr-defined]
 
 PORT = 5353
 LO = "127.0.0.1"
@@ -304,6 +305,29 @@ def test_a_process_that_is_heard_over_two_interfaces_is_listed_once_and_survives
     assert set(reader.departures()) == {("greeter", "far")}
 
 
+def test_a_beat_that_comes_late_takes_nothing_back() -> None:
+    net, speaker, reader = pair()
+    speaker.register([record("greeter", "a"), record("greeter", "b")], 0, net.now)
+    net.run(1)
+    late = [packet for _, _, packet in net.sent]
+    speaker.deregister([("greeter", "a")], net.now)
+    net.run(0.1)
+    for packet in late:
+        reader.receive(LO, (LO, PORT), packet, net.now)
+    assert ids(reader) == {"b"}
+
+
+def test_an_origin_falls_silent_when_the_last_listener_has_left() -> None:
+    net, speaker, _ = pair()
+    speaker.register([record("greeter", "a")], 0, net.now)
+    net.run(5)
+    net.crash("reader")
+    net.run(12)
+    net.sent.clear()
+    net.run(60)
+    assert net.sent == []
+
+
 # untrusted input
 
 
@@ -432,6 +456,19 @@ BROKEN = [
     pytest.param(b"\0\0\x84\0\0\0\0\1\0\0\0\0\xc0\x0c\0\x10\0\1\0\0\0\5\0\1\0", id="name that points to itself"),
     pytest.param(b"\0\0\0\0\0\1\0\0\0\0\0\0\xc0\x0e\xc0\x0c\0\x10\0\1", id="names that point to each other"),
 ]
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_packet_that_promises_more_records_than_it_holds_changes_nothing(missing: int) -> None:
+    reader = Network().add("reader")
+    beat = packets.Beat("0" * 16, 5, 1, frozenset([b"8 bytes."]), frozenset())
+    message = DNSOutgoing(packets.ANSWER)
+    message.add_question(DNSQuestion(packets.TYPE, packets.PTR, packets.IN))
+    message.add_answer_at_time(packets._beat_record(beat), 0)
+    (packet,) = message.packets()
+    count = int.from_bytes(packet[6:8], "big") + missing
+    reader.receive(LO, (LO, PORT), packet[:6] + count.to_bytes(2, "big") + packet[8:], 100.0)
+    assert bool(reader.listener.paths) == (missing == 0)
 
 
 @pytest.mark.parametrize("packet", BROKEN)
