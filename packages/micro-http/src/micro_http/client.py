@@ -127,6 +127,8 @@ class HTTPClient:
             address, deadline, lambda: _ClientPipe(self._pipes, loop, parser, self.limits.buffer)
         )
         assert connection.pipe is not None
+        if self.closed:
+            connection.pipe.reset(Reset.CANCELLED)
         return connection.pipe
 
     def _running(self) -> Loop:
@@ -159,7 +161,8 @@ class HTTPClient:
         return None
 
     async def _dial_for_call(self, pool: _Pool, deadline: float) -> _Connection:
-        return await self._dial(pool.address, deadline, lambda: _Connection(self, pool))
+        loop = self._running()
+        return await self._dial(pool.address, deadline, lambda: _Connection(self, loop, pool))
 
     async def _dial(self, address: str, deadline: float, factory: Callable[[], P]) -> P:
         loop = self._running()
@@ -225,9 +228,9 @@ class HTTPClient:
         return self._tables
 
     @property
-    def loop(self) -> Loop:
-        """The loop that it was entered on."""
-        return self._running()
+    def closed(self) -> bool:
+        """Whether it was left, or not entered yet."""
+        return self._loop is None
 
 
 class _Pool:
@@ -245,15 +248,17 @@ class _Pool:
 class _Connection(asyncio.Protocol):
     """One connection; at most one call at a time."""
 
-    def __init__(self, client: HTTPClient, pool: _Pool) -> None:
+    __slots__ = ("_born", "_client", "_new_waiter", "_parser", "_poll", "_waiter", "_wire", "deadline", "pool")
+
+    def __init__(self, client: HTTPClient, loop: Loop, pool: _Pool) -> None:
         self.pool = pool
         self.deadline = _NEVER
         self._client = client
-        self._new_waiter = client.loop.waiter
+        self._new_waiter = loop.waiter
         self._parser = Parser(client.limits, client.tables, replies=True)
         self._waiter: Waiter | None = None
         self._wire: Wire | None = None
-        self._born = client.loop.clock()
+        self._born = loop.clock()
         self._poll = select.poll()
 
     def usable(self, now: float, ttl: float) -> bool:
@@ -306,6 +311,8 @@ class _Connection(asyncio.Protocol):
         self._wire = cast("Wire", transport)
         self._poll.register(self._wire.get_extra_info("socket").fileno(), select.POLLIN)
         self._client.connections.add(self)
+        if self._client.closed:
+            self._wire.abort()
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""

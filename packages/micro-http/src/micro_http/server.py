@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -45,13 +44,36 @@ Exchanges: TypeAlias = Callable[[Pipe, Message, Peer, WireNames], PipeExchange]
 class ServerConnection(asyncio.Protocol):
     """One connection of a listener."""
 
+    __slots__ = (
+        "_accept",
+        "_backlog",
+        "_call",
+        "_exchange",
+        "_go",
+        "_in_body",
+        "_keep",
+        "_late",
+        "_lingering",
+        "_listener",
+        "_lost",
+        "_may_write",
+        "_parser",
+        "_paused",
+        "_pipe",
+        "_task",
+        "due",
+        "peer",
+        "quiet",
+        "wire",
+    )
+
     def __init__(self, listener: HTTPListener, accept: Accept) -> None:
         self.quiet = False
         self.due = _NEVER
         self._listener = listener
         self._accept = accept
         self._parser = Parser(listener.limits, listener.tables)
-        self._backlog: deque[Message] = deque()
+        self._backlog: list[Message] = []
         self._call: UnaryCall | StreamCall | None = None
         self._task: object = None
         self._exchange: PipeExchange | None = None
@@ -169,7 +191,7 @@ class ServerConnection(asyncio.Protocol):
         """Takes up the next request that is there."""
         try:
             while self._call is None and self._may_write and not self._lingering:
-                message = self._backlog.popleft() if self._backlog else self._parser.poll()
+                message = self._backlog.pop(0) if self._backlog else self._parser.poll()
                 if message is None:
                     self._await_rest()
                     return
