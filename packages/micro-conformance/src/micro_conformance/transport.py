@@ -13,7 +13,7 @@ from micro_core import ConfigurationError, Head, Message, Reset, Transport, Tran
 from micro_conformance.exchange import ExchangeConformance, MakeTransport
 from micro_conformance.polling import eventually
 from micro_conformance.suite import bounded, under_plain_asyncio
-from micro_conformance.works import HEAD, REPLY_HEAD, STREAM_HEAD, echo, hang, hold, listening
+from micro_conformance.works import HEAD, REPLY_HEAD, STREAM_HEAD, Behind, echo, hang, hold, listening
 
 BAD_HEADS: tuple[Head, ...] = (
     {**HEAD, "x-bad": "line\r\nbreak"},
@@ -338,13 +338,15 @@ class TransportConformance(ExchangeConformance):
 
     @bounded
     async def test_leaving_the_transport_closes_what_it_listens_at(self, make_transport: MakeTransport) -> None:
+        behind = Behind(echo, hold, None)
         async with make_transport() as client:
-            async with make_transport() as server, listening(server, self.listen_address) as behind:
-                exchange = await client.open(behind.address, dict(STREAM_HEAD), deadline=anyio.current_time() + 5)
+            async with make_transport() as server:
+                address = (await server.listen(self.listen_address, behind.accept)).address
+                exchange = await client.open(address, dict(STREAM_HEAD), deadline=anyio.current_time() + 5)
             with pytest.raises(TransportError):
                 await exchange.recv()
             with pytest.raises(TransportError):
-                await self.ask(client, behind.address)
+                await self.ask(client, address)
 
     def test_it_works_under_plain_asyncio(self, make_transport: MakeTransport) -> None:
         async def scenario() -> None:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
 import anyio
-from micro_core import EndOfStream, Exchange, Head, Listener, Message, Peer, Reset, StreamCall, Transport, UnaryCall
+from micro_core import (
+    EndOfStream,
+    Exchange,
+    Head,
+    Listener,
+    Message,
+    Peer,
+    Reset,
+    StreamCall,
+    Transport,
+    TransportError,
+    UnaryCall,
+)
 
 UnaryHandler: TypeAlias = Callable[[Head, bytes], Awaitable[Message | None]]
 StreamHandler: TypeAlias = Callable[[Exchange], Awaitable[None]]
@@ -61,12 +73,13 @@ class Streaming(StreamCall):
         self._scope: anyio.CancelScope | None = None
 
     async def run(self, exchange: Exchange) -> None:
-        """Runs the handler; what it did not end is reset when it was cancelled."""
+        """Runs the handler; what it did not end is reset when it was cancelled. Never raises."""
         self.runs += 1
         with anyio.CancelScope() as self._scope:
             if self.reason is not None:
                 self._scope.cancel()
-            await self._handler(exchange)
+            with suppress(TransportError, EndOfStream):
+                await self._handler(exchange)
         if self._scope.cancelled_caught:
             exchange.reset(self.reason or Reset.CANCELLED)
         self.finished = True
