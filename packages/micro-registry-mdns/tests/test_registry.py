@@ -15,8 +15,8 @@ import anyio
 import pytest
 from micro_conformance.polling import eventually
 from micro_core import Node, NotRegistered, RegistryUnavailable, ServiceRecord, Snapshot
-from micro_registry_mdns import MdnsRegistry
-from micro_registry_mdns.links import GROUP
+from micro_registry_mdns import MdnsRegistry, packets
+from micro_registry_mdns.links import GROUP, interface_addresses
 
 pytestmark = pytest.mark.anyio
 Make = Callable[[], MdnsRegistry]
@@ -87,6 +87,12 @@ async def test_without_an_interface_it_says_so_and_goes_on(port: int, caplog: py
             assert first.services == ()
             assert first.stale_since is not None
     assert any("192.0.2.77" in entry.message for entry in caplog.records)
+
+
+async def test_the_addresses_of_this_host_are_ipv4_and_hold_loopback() -> None:
+    addresses = interface_addresses()
+    assert "127.0.0.1" in addresses
+    assert all(packets.is_ipv4(address) for address in addresses)
 
 
 @asynccontextmanager
