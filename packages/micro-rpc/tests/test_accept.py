@@ -174,6 +174,7 @@ async def test_draining_refuses_in_a_way_that_lets_the_caller_go_elsewhere(make_
     reply = await wire.answer(HELLO)
     assert reply.head["micro-unprocessed"] == "1"
     assert json.loads(reply.head["micro-error"])["code"] == 503
+    assert (await wire.answer(CURL)).head[":status"] == "503"
 
 
 async def test_cancelled_before_it_runs(make_wire: Any) -> None:

@@ -196,7 +196,7 @@ async def test_short_calls_do_not_wake_the_sweep_one_by_one(rig: Rig) -> None:
 
     def counted(self: Any) -> bool:
         looks.append(anyio.current_time())
-        return look(self)
+        return bool(look(self))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(sweep), "look", counted)

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
-from micro_core import Call, DecodeError, EndOfStream, Outcome, Reply, Reset, RPCError, Stream, errors
+from micro_core import Call, DecodeError, EndOfStream, Outcome, Reply, Reset, RPCError, Stream, TransportError, errors
 from micro_rpc import RPCClient
 from rpc_rig import Rig, hello, streaming, unary
 
@@ -315,6 +315,34 @@ async def test_a_stream_refused_unprocessed_moves_with_what_was_sent(rig: Rig) -
     with pytest.raises(EndOfStream):
         await stream.recv()
     assert [attempt.outcome.value for attempt in call.attempts] == ["not_processed", "not_processed", "ok"]
+
+
+async def test_leaving_a_stream_that_is_moving(rig: Rig) -> None:
+    for _ in range(2):
+        await rig.serve(streaming(echo))
+    client = await rig.client()
+    await rig.listeners[0].drain(anyio.current_time() + 1)
+    stream = await opened(client)
+    reopen = rig.transport.open
+    exchanges: list[Any] = []
+
+    async def slow(*args: Any, **options: Any) -> Any:
+        await anyio.sleep(0.05)
+        exchanges.append(await reopen(*args, **options))
+        return exchanges[-1]
+
+    rig.transport.open = slow  # type: ignore[method-assign]
+    async with anyio.create_task_group() as tasks:
+
+        async def receiver() -> None:
+            with pytest.raises(RPCError, match="was left"):
+                await stream.recv()
+
+        tasks.start_soon(receiver)
+        await anyio.wait_all_tasks_blocked()
+        stream.reset()
+    with pytest.raises(TransportError):
+        await exchanges[0].send(b"x")
 
 
 async def test_a_stream_that_has_sent_too_much_to_move_is_refused(rig: Rig) -> None:

@@ -239,6 +239,7 @@ class ClientStream(Stream):
             self._finish(Outcome.OK, None)
             self._final = EndOfStream()
             raise self._final
+        self._exchange.reset(Reset.CANCELLED)
         error = self._attempts.translated(self._taken, failure)
         if error.outcome is Outcome.NOT_PROCESSED and self._kept is not None and self._taken is not None:
             node, self._taken = self._taken, None
@@ -248,6 +249,10 @@ class ClientStream(Stream):
             except RPCError as last:
                 self._final = last
                 raise
+            if self._final is not None:  # left by another task meanwhile
+                self._exchange.reset(Reset.CANCELLED)
+                self._finish(Outcome.CANCELLED, None)
+                raise self._final
             return
         self._finish(error.outcome, error)
         self._final = self._attempts.circumstances(error)

@@ -82,3 +82,7 @@ class PlainWork(UnaryWork):
     def fail(self, error: RPCError) -> Message:
         """HTTP's own status."""
         return refuse(error, self.served.service)
+
+    def unprocessed(self) -> Message:
+        """HTTP's own 503."""
+        return self.fail(self.served.too_busy())

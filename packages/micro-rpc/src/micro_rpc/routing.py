@@ -92,7 +92,7 @@ class Served:
     def accept(self, head: Head, peer: Peer) -> UnaryCall | StreamCall | Message:
         """The `accept` that the transport is given."""
         if self.draining or len(self.sweep.running) >= self._capacity:
-            return self.busy()
+            return self.busy() if _endpoint(head) else plain.refuse(self.too_busy(), self.service)
         get = head.get
         binding = self._bindings.get((get("micro-endpoint"), get("content-type")))
         if binding is None:
@@ -142,8 +142,12 @@ class Served:
 
     def busy(self) -> Message:
         """The refusal of a call that may be tried elsewhere: draining, or too much to do."""
+        return refuse(self.too_busy(), self.service, unprocessed=True)
+
+    def too_busy(self) -> RPCError:
+        """Why."""
         text = "it is stopping" if self.draining else f"{self._capacity} calls are running or waiting already"
-        return refuse(ServiceUnavailable(f"{self.service} takes no calls: {text}"), self.service, unprocessed=True)
+        return ServiceUnavailable(f"{self.service} takes no calls: {text}")
 
     def leave(self, work: UnaryWork | StreamWork) -> None:
         """The work is over."""
