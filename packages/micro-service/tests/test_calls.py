@@ -319,9 +319,44 @@ async def test_an_exception_of_the_callers_own_values_comes_out(memory: Kinds) -
         yield 1
         raise LookupError("mine")
 
+    async def failing_late() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            raise LookupError("mine")
+
     async with service(memory, Say()), micro.Client(**memory) as client:
-        with pytest.raises(LookupError, match="mine"), anyio.fail_after(5):
-            await client.proxy(Say, "greeter").total(failing())
+        for numbers in (failing(), failing_late()):
+            with pytest.raises(LookupError, match="mine"), anyio.fail_after(5):
+                await client.proxy(Say, "greeter").total(numbers)
+
+
+async def test_a_value_that_cannot_be_sent_comes_out_at_once(memory: Kinds) -> None:
+    async with service(memory, Say()), micro.Client(**memory) as client:
+        say: Any = client.proxy(Say, "greeter")
+        with anyio.fail_after(5):
+            with pytest.raises(micro.errors.BadRequest, match="cannot"):
+                await say.hello(object())
+            with pytest.raises(micro.errors.BadRequest, match="cannot"):
+                await anext(say.count(object()))
+            with pytest.raises(micro.errors.BadRequest, match="cannot"):
+                await say.total(then_for_ever([object()]))
+            with pytest.raises(micro.errors.BadRequest, match="cannot"):
+                await anext(say.chat(then_for_ever([object()])))
+
+
+async def test_a_stream_that_the_server_ends_first_ends_here_too(memory: Kinds) -> None:
+    class Short:
+        async def chat(self, messages: AsyncIterator[str]) -> AsyncIterator[str]:
+            yield await anext(messages)
+
+    async with service(memory, Short()), micro.Client(**memory) as client:
+        with anyio.fail_after(5):
+            short = client.proxy(Short, "greeter")
+            assert [reply async for reply in short.chat(then_for_ever(["a", "b"]))] == ["a"]
+            async with client.stream("greeter", "Short.Chat", str) as stream:
+                await stream.send("a")
+                assert [reply async for reply in stream] == ["a"]
 
 
 async def test_a_stream_that_is_left_early_ends_at_the_server(memory: Kinds) -> None:

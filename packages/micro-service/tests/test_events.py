@@ -10,8 +10,10 @@ from typing import Any
 import anyio
 import micro
 import pytest
+from micro_broker_memory import MemoryBroker
 from micro_conformance.polling import eventually
 from micro_core import Capability, ConfigurationError
+from micro_registry_memory import MemoryRegistry
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +52,7 @@ async def test_an_event_carries_its_head_and_the_metadata_of_the_call_being_serv
     @service.handler
     class Say:
         async def hello(self, name: str) -> str:
-            await service.client.publish("greeted", UserCreated(name), metadata={"Mine": "2"})
+            await service.client.publish("greeted", UserCreated(name), metadata={"Mine": "2", "Micro-Error": "x"})
             return name
 
     @service.subscriber("greeted")
@@ -182,6 +184,35 @@ async def test_publishing_says_what_is_wrong(memory: Kinds) -> None:
             await client.publish("topic", object())
         with pytest.raises(ValueError, match="topic"):
             await client.publish("", 1)
+
+
+async def test_a_broker_that_is_away_at_start_is_tried_until_it_is_there(
+    memory: Kinds, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Shaky(MemoryBroker):
+        away = True
+
+        async def subscribe(self, topic: str, handler: Any, options: Any) -> Any:
+            if self.away:
+                raise micro.errors.BrokerUnavailable("it is away")
+            return await super().subscribe(topic, handler, options)
+
+    broker = Shaky(MemoryRegistry(MemoryRegistry.Options()), MemoryBroker.Options(address="shaky"))
+    memory["options"]["register.wait"] = 0.1
+    service = micro.Service("mailer", **{**memory, "broker": broker})
+    got: list[int] = []
+
+    @service.subscriber("topic")
+    async def on_topic(event: int) -> None:
+        got.append(event)
+
+    with caplog.at_level(logging.INFO, "micro.service"), anyio.fail_after(5):
+        async with service:
+            assert caplog.text.count("1 subscribers wait for the broker (it is away); trying on") == 1
+            broker.away = False
+            await eventually(lambda: "every subscriber is subscribed" in caplog.text, within=5)
+            await service.client.publish("topic", 1)
+            await eventually(lambda: got == [1], within=5)
 
 
 async def test_running_subscribers_finish_before_the_service_ends(memory: Kinds) -> None:

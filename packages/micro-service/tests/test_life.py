@@ -10,6 +10,8 @@ from typing import Any
 import anyio
 import micro
 import pytest
+from micro.config import Config
+from micro.runtime import Runtime
 from micro_conformance.polling import eventually
 from micro_core import ConfigurationError, Node, Reach, RegistryUnavailable, ServiceRecord
 from micro_registry_memory import MemoryRegistry
@@ -325,6 +327,26 @@ async def test_namespaces_keep_services_apart(memory: Kinds) -> None:
         with pytest.raises(micro.errors.ServiceNotFound, match="namespace 'yours'"):
             await other.call("greeter", "Echo.Echo", "a", str)
         assert await other.list_services() == ()
+
+
+@pytest.mark.parametrize(
+    ("server", "advertise", "expected"),
+    [
+        ("127.0.0.1:0", "", ("127.0.0.1:0", "")),
+        (":8080", "", (":0", "")),
+        ("[::1]:8080", "example.com:99", ("[::1]:0", "example.com")),
+        (":0", "[2001:db8::5]:8080", (":0", "[2001:db8::5]")),
+        (":0", "example.com", (":0", "example.com")),
+    ],
+)
+async def test_a_broker_listens_at_the_servers_host(
+    memory: Kinds, server: str, advertise: str, expected: tuple[str, str]
+) -> None:
+    settings = {"server.address": server, "server.advertise": advertise}
+    kinds = {**memory["options"], **settings, "registry": "memory", "broker": "http"}
+    async with Runtime(micro.Service("greeter"), Config("greeter", kinds), {}, ()) as runtime:
+        broker: Any = await runtime.parts.broker()
+        assert (broker.options.address, broker.options.advertise) == expected
 
 
 async def test_handlers_come_before_serving(memory: Kinds) -> None:

@@ -131,6 +131,35 @@ def test_a_second_signal_ends_it_at_once(start: Start) -> None:
     assert "Traceback" not in err
 
 
+def test_a_second_signal_waits_for_no_thread(start: Start) -> None:
+    program = """
+    import time
+    @service.handler
+    class Block:
+        def block(self, seconds: float) -> float:
+            print("blocking", flush=True)
+            time.sleep(seconds)
+            return seconds
+    @service.lifespan
+    async def life():
+        async with anyio.create_task_group() as tasks:
+            @service.after_start
+            def call():
+                tasks.start_soon(service.client.call, "greeter", "Block.Block", 30.0, float)
+            yield
+    micro.run(service)
+    """
+    process = start(program)
+    wait_for(process, "ready")
+    wait_for(process, "blocking")
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)  # the first must have been seen
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 128 + signal.SIGTERM
+    assert time.monotonic() - began < 3
+
+
 def test_a_signal_while_it_starts_ends_it(start: Start) -> None:
     program = """
     @service.lifespan

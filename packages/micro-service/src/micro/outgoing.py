@@ -41,9 +41,10 @@ class Outgoing:
     ) -> Call:
         """A unary call with the least of the option, the deadline being served and the cancel scopes around."""
         serving = current.get()
-        deadline = min(
-            self._clock() + (self._timeout if timeout is None else timeout), anyio.current_effective_deadline()
-        )
+        deadline = self._clock() + (self._timeout if timeout is None else timeout)
+        scoped = anyio.current_effective_deadline()
+        if scoped < deadline:
+            deadline = scoped
         if serving is None:
             carried = {} if metadata is None else lower(metadata)
         else:
@@ -80,13 +81,13 @@ class Outgoing:
         call.deadline = _least(None if timeout is None else self._clock() + timeout, inherited)
         return call
 
-    def metadata(self, metadata: Mapping[str, str] | None) -> dict[str, str]:
-        """What goes along: what came with the call being served, and over it what the caller gives."""
+    def metadata_of_event(self, metadata: Mapping[str, str] | None) -> dict[str, str]:
+        """What goes along: what came with the call being served, over it what the caller gives; no names of ours."""
         serving = current.get()
         carried = {} if serving is None else dict(serving.metadata)
         if metadata is not None:
             carried.update(lower(metadata))
-        return carried
+        return {name: value for name, value in carried.items() if not reserved(name)}
 
     def deadline(self, timeout: float | None) -> float:
         """As a call's."""
@@ -96,6 +97,11 @@ class Outgoing:
     def caller(self) -> str:
         """Name of the calling service."""
         return self._caller
+
+
+def reserved(name: str) -> bool:
+    """Whether the lower-case name of a head belongs to the protocol, not to users (WIRE §5.1, §7)."""
+    return name in ("content-type", "timeout") or name.startswith(("micro-", ":"))
 
 
 def lower(metadata: Mapping[str, str]) -> dict[str, str]:

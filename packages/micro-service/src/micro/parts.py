@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -166,17 +167,16 @@ class Parts:
         chosen = self.config.plugin(kind)
         log.info("%s, chosen by %s", chosen.loaded, chosen.source)
         collaborators = [await self._get(part) for part in _NEEDS[kind]]
-        options = await self._broker_options(chosen.options) if kind == "broker" else chosen.options
+        options = self._broker_options(chosen.options) if kind == "broker" else chosen.options
         return chosen.loaded.cls(*collaborators, options)
 
-    async def _broker_options(self, options: Any) -> Any:
-        """A broker that listens does so where the server does, unless it was told otherwise."""
-        import dataclasses
-
-        if getattr(options, "address", None) == "" and hasattr(options, "advertise"):
-            host = self.config.settings.server_address.rpartition(":")[0]
-            return dataclasses.replace(options, address=f"{host}:0")
-        return options
+    def _broker_options(self, options: Any) -> Any:
+        """A broker that listens does so at the server's host, and is advertised as it, unless it was told otherwise."""
+        if getattr(options, "address", None) != "" or not hasattr(options, "advertise"):
+            return options
+        settings = self.config.settings
+        advertise = options.advertise or _host(settings.server_advertise)
+        return replace(options, address=f"{_host(settings.server_address)}:0", advertise=advertise)
 
     async def _names(self) -> Registry:
         from micro_discovery import Namespaced
@@ -226,6 +226,12 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
     "broker": ("names",),
     "server": ("transport", "codecs"),
 }
+
+
+def _host(address: str) -> str:
+    """The host of `host:port` or of a bare host, with the brackets of an IPv6 one."""
+    host, colon, port = address.rpartition(":")
+    return host if colon and port.isdigit() and (not host.count(":") or host.endswith("]")) else address
 
 
 def _closed(part: str) -> MicroError:

@@ -50,7 +50,7 @@ class Publisher:
         await broker.publish(topic, message, deadline=self._outgoing.deadline(timeout), key=key)
 
     def _head(self, topic: str, content_type: str, metadata: Mapping[str, str] | None) -> Head:
-        head = self._outgoing.metadata(metadata)
+        head = self._outgoing.metadata_of_event(metadata)
         head["content-type"] = content_type
         head["micro-topic"] = topic
         head["micro-id"] = str(uuid4())

@@ -7,6 +7,7 @@ the configuration is one line on standard error and exit code 2.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -53,12 +54,22 @@ def run(
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     if forced:
-        raise SystemExit(128 + forced)
+        _exit(128 + forced)
 
 
 def _refuse(text: str) -> NoReturn:
     sys.stderr.write(f"error: {text}\n")
     raise SystemExit(2)
+
+
+def _exit(code: int) -> NoReturn:
+    """Ends the process; at once also where a handler's thread still runs, for which Python would wait."""
+    main = threading.main_thread()
+    if any(thread is not main and not thread.daemon for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    raise SystemExit(code)
 
 
 def _run(services: Sequence[Service], backend: str | None, command_line: Mapping[str, object]) -> int:

@@ -8,6 +8,8 @@ from typing import Any, Generic, Self, TypeVar
 from micro_core import Call, CallNext, EndOfStream, Head, Peer, Reset, RPCError
 from micro_core import Stream as OpenStream
 
+from micro.streaming import end_too
+
 T = TypeVar("T")
 
 
@@ -37,7 +39,9 @@ class Stream(Generic[T]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._ended:
+        if self._ended:
+            await end_too(self._opened)
+        else:
             self._opened.reset(Reset.CANCELLED)
 
     @property
@@ -75,7 +79,6 @@ class Stream(Generic[T]):
 
     def reset(self) -> None:
         """Leaves the stream at once. Idempotent."""
-        self._ended = True
         self._opened.reset(Reset.CANCELLED)
 
     def __aiter__(self) -> Self:

@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 import anyio
 from micro_core import EndOfStream, Reset, RPCError, Stream
+from micro_core.errors import BadRequest
 
 T = TypeVar("T")
 
@@ -152,23 +153,27 @@ class Exchanged:
         return stream
 
     async def _send_first(self, stream: Stream) -> None:
-        with suppress(RPCError):  # the stream is over; `recv` tells why
+        try:
             await stream.send(self._first)
             await stream.end()
+        except BadRequest:
+            stream.reset()
+            raise
+        except RPCError:
+            pass  # the stream is over; `recv` tells why
 
     async def _feed(self, stream: Stream, values: AsyncIterable[Any], scope: anyio.CancelScope) -> None:
         with scope:
             try:
-                async for value in values:
-                    await stream.send(value)
-                await stream.end()
+                await _send_all(stream, values)
+            except BadRequest as error:  # a value that cannot be encoded
+                self._failed = error
+                stream.reset()
             except RPCError:
                 pass  # the stream is over; `recv` tells why
             except Exception as error:
                 self._failed = error
                 stream.reset()
-            finally:
-                await _close(values)
 
     async def aclose(self) -> None:
         """Stops the feeding, and resets the stream unless it has ended."""
@@ -177,7 +182,9 @@ class Exchanged:
         if self._stream is None:
             if self._values is not None:
                 await _close(self._values)
-        elif not self._ended:
+        elif self._ended:
+            await end_too(self._stream)
+        else:
             self._stream.reset(Reset.CANCELLED)
 
     def abandon(self) -> None:
@@ -187,6 +194,25 @@ class Exchanged:
                 self._feeding.cancel()
             if self._stream is not None and not self._ended:
                 self._stream.reset(Reset.CANCELLED)
+
+
+async def _send_all(stream: Stream, values: AsyncIterable[Any]) -> None:
+    try:
+        async for value in values:
+            await stream.send(value)
+        await stream.end()
+    finally:
+        await _close(values)
+
+
+async def end_too(stream: Stream) -> None:
+    """Ends this side of a stream whose other side has ended."""
+    try:
+        await stream.end()
+    except BaseException as error:
+        stream.reset(Reset.CANCELLED)
+        if not isinstance(error, RPCError):
+            raise
 
 
 async def _close(values: AsyncIterable[Any]) -> None:

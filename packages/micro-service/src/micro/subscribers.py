@@ -25,9 +25,9 @@ from micro_core import (
 from micro.context import current
 from micro.middleware import chain_events
 from micro.naming import go_name
+from micro.outgoing import lower, reserved
 
 DEFAULT_CONTENT_TYPE = "application/json"
-_OURS = ("micro-", ":")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +149,4 @@ def _call_of(event: Event, service: str, name: str) -> Call:
 
 def user_metadata(head: Head) -> dict[str, str]:
     """What of an event's head belongs to users."""
-    return {
-        key.lower(): value
-        for key, value in head.items()
-        if key.lower() not in ("content-type", "timeout") and not key.lower().startswith(_OURS)
-    }
+    return {key: value for key, value in lower(head).items() if not reserved(key)}
