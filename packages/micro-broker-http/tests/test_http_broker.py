@@ -180,6 +180,25 @@ async def test_a_member_that_is_gone_leaves_its_events_to_another(make: Any, too
     assert sorted(heir.bodies, key=int) == [str(number) for number in range(20)]
 
 
+async def test_a_member_that_says_nothing_leaves_its_events_to_another(
+    make: Any, tools: Any, registry: Registry
+) -> None:
+    heir = tools.Inbox()
+
+    async def hang(head: Head, body: bytes) -> Message | None:
+        await anyio.sleep(4.0)
+        return None
+
+    async with tools.peer(hang) as listener, make() as broker, make(answer_within=0.05, at_once=2) as publisher:
+        node = Node("t-hangs", listener.address, {"broker": "http", "topic": "t", "micro-py": "0.1"})
+        await registry.register(ServiceRecord("micro.http.broker", "q", (node,)), ttl=60)
+        await broker.subscribe("t", heir, QUEUE)
+        for number in range(10):
+            await publisher.publish("t", tools.text(str(number)), deadline=tools.soon())
+        await tools.until(lambda: len(heir.events) >= 8)
+        await tools.until(lambda: len(set(heir.bodies)) == 10)
+
+
 async def test_a_broadcast_subscriber_that_is_gone_is_given_up_when_it_leaves_the_registry(
     make: Any, tools: Any, registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,7 +18,7 @@ from micro_broker_http.wire import AFTER, ATTEMPT, OWN, OWN_VERSION, WAIT, encod
 
 log = logging.getLogger("micro.broker.http")
 
-_GRACE = 5.0
+_GRACE = 1.0
 _TELL_AFTER = 3
 _SILENCE = 10.0
 
@@ -34,7 +34,9 @@ class Fate(Enum):
     GONE = "gone"
     """Surely nothing was done, and this subscription is closed for good."""
     LOST = "lost"
-    """No answer: it may have been handled or not."""
+    """The connection broke: it may have been handled or not, and asked again it would tell."""
+    SILENT = "silent"
+    """No answer in time, not even that a handler is at work."""
     NEVER = "never"
     """It will not be taken, however often it is sent."""
 
@@ -159,6 +161,7 @@ class Courier:
         self._settled()
 
     async def _deliver(self, destination: Destination, member: Member, delivery: Delivery) -> None:
+        answer: Answer | None = None
         try:
             answer = await self._ask(destination, member, delivery)
         except Exception as error:
@@ -166,6 +169,8 @@ class Courier:
             answer = Answer(Fate.FAILED, f"{type(error).__name__}: {error}")
         finally:
             member.flying -= 1
+            if answer is None:  # cancelled
+                destination.lane.put_back(delivery, self._clock())
         self._settle(destination, member, delivery, answer)
 
     async def _ask(self, destination: Destination, member: Member, delivery: Delivery) -> Answer:
@@ -190,7 +195,7 @@ class Courier:
         head = {":method": "POST", ":path": request_path(member.node.id), "content-type": "application/json"}
         within = self._pace.handled_within
         if member.own:
-            within = self._pace.answer_within + _GRACE
+            within = self._pace.answer_within + max(_GRACE, self._pace.answer_within / 2)
             head |= {OWN: OWN_VERSION, ATTEMPT: str(delivery.attempt), WAIT: f"{self._pace.answer_within:g}"}
         request = Message(head, encode_event(delivery.letter.message))
         try:
@@ -198,7 +203,7 @@ class Courier:
         except TransportError as error:
             if not error.processed or error.reason is Reset.REFUSED:
                 return Answer(Fate.REFUSED, str(error))
-            return Answer(Fate.LOST, str(error))
+            return Answer(Fate.SILENT if error.reason is Reset.DEADLINE else Fate.LOST, str(error))
         except ValueError as error:
             return Answer(Fate.REFUSED, str(error))
         return read_answer(reply, own=member.own)
@@ -208,7 +213,7 @@ class Courier:
         dead: DeadLetter | None = None
         if answer.fate is Fate.GONE:
             self._routes.departed(destination, member, now)
-        elif answer.fate in (Fate.REFUSED, Fate.LOST):
+        elif answer.fate in (Fate.REFUSED, Fate.LOST, Fate.SILENT):
             member.refused(now)
             if member.lost:
                 self._routes.remove(destination, member, now)
@@ -222,7 +227,7 @@ class Courier:
             dead = lane.give_up(delivery, answer.reason)
         else:
             self._tell(destination, member, delivery, answer)
-            delay = 0.0 if answer.fate is Fate.LOST else answer.delay
+            delay = answer.delay if answer.fate is Fate.FAILED else 0.0
             dead = lane.fail(delivery, now, answer.reason, delay)
         if dead is not None:
             self._bury([dead])
