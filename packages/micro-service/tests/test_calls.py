@@ -13,6 +13,7 @@ import pytest
 from micro.config import Config
 from micro.runtime import Runtime
 from micro_core import Call, CallNext, DecodeError, Middleware, Node, Outcome, Reply, ServiceRecord
+from micro_core.loader import plugins
 
 pytestmark = pytest.mark.anyio
 
@@ -447,7 +448,7 @@ async def test_middleware_sees_the_calls_context_and_may_answer_itself(memory: K
 
 
 async def test_without_middleware_the_plugins_own_method_is_called(memory: Kinds) -> None:
-    memory["options"]["extensions.disabled"] = ["accesslog"]
+    memory["options"]["extensions.disabled"] = [plugin.name for plugin in plugins("micro.extension")]
     client = micro.Client(**memory)
     async with client:
         assert client._call.__name__ == "call"
