@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from itertools import count
 from typing import Any
 
 import anyio
@@ -106,7 +105,7 @@ class Double(Broker):
         self.hub = hub
         self.quirk = quirk
         self.reachable = reachable
-        self.turns = count()
+        self.turns: dict[str, int] = {}
         self.left = False
         self.lanes: list[Lane] = []
         self.group: Any = None
@@ -174,8 +173,12 @@ class Double(Broker):
             alone = alone[:1]
         for queue in {lane.options.queue for lane in lanes} - {None}:
             members = [lane for lane in lanes if lane.options.queue == queue]
-            alone.append(members[0 if self.quirk == "the first member" else next(self.turns) % len(members)])
+            alone.append(members[0 if self.quirk == "the first member" else self.turn(queue) % len(members)])
         return alone
+
+    def turn(self, queue: str) -> int:
+        self.turns[queue] = self.turns.get(queue, 0) + 1
+        return self.turns[queue]
 
     async def subscribe(self, topic: str, handler: Any, options: Any) -> Subscription:
         self.check(topic)
