@@ -175,11 +175,11 @@ async def test_the_deadline_fails_the_call_drops_the_connection_and_cancels_the_
         started = clock()
         with pytest.raises(TransportError) as caught:
             await client.call(listener.address, Message({}, b"hang"), deadline=started + 0.1)
-        assert 0.1 <= clock() - started < 0.5
+        assert 0.09 < clock() - started < 0.5
         assert (caught.value.reason, caught.value.processed) == (Reset.DEADLINE, True)
         await eventually(lambda: accepting.calls[1].reasons, within=5)
         assert accepting.calls[1].reasons[0] is Reset.GONE
-        assert not client.connections
+        await eventually(lambda: not client.connections, within=5)
         assert (await client.call(listener.address, Message({}, b"x"), deadline=soon())).body == b"x"
 
 
@@ -264,7 +264,7 @@ async def test_a_bad_head_writes_nothing(head: Head) -> None:
     async with serving() as (listener, accepting), HTTPClient() as client:
         with pytest.raises(ValueError, match=r"\S"):
             await client.call(listener.address, Message(head), deadline=soon())
-        assert not client.connections
+        await eventually(lambda: not client.connections, within=5)
         assert not accepting.calls
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from micro_core import Message
 from micro_http.limits import Limits
 from micro_http.names import WireNames
-from micro_http.parse import Malformed, Parser, Tables
+from micro_http.parse import Parser
+from micro_http.tables import Malformed, Tables
 from micro_http.write import counted, header_block, reply_start, request_start
 
 START = b"POST / HTTP/1.1\r\nHost: a\r\n"
@@ -161,6 +162,11 @@ def test_many_small_chunks_are_refused() -> None:
     raw = START + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 10_000
     with pytest.raises(Malformed):
         parse(raw)
+
+
+def test_any_number_of_interim_replies_is_passed_over() -> None:
+    (message,) = parse(b"HTTP/1.1 100 Continue\r\n\r\n" * 5000 + b"HTTP/1.1 204 No Content\r\n\r\n", replies=True)
+    assert message.head[":status"] == "204"
 
 
 def test_tables_are_bounded() -> None:

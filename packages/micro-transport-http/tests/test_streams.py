@@ -23,7 +23,8 @@ from micro_core import (
     capture_clock,
 )
 from micro_http.limits import Limits
-from micro_http.parse import Parser, Tables
+from micro_http.parse import Parser
+from micro_http.tables import Tables
 from micro_transport_http import HTTPTransport
 
 pytestmark = pytest.mark.anyio

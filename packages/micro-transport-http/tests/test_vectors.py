@@ -10,7 +10,8 @@ import anyio
 import pytest
 from micro_core import EndOfStream, Exchange, Head, Message, Peer, Reset, StreamCall, UnaryCall, capture_clock
 from micro_http.limits import Limits
-from micro_http.parse import Parser, Tables
+from micro_http.parse import Parser
+from micro_http.tables import Tables
 from micro_transport_http import HTTPTransport
 from micro_transport_http.streams import ending
 
@@ -139,7 +140,7 @@ async def _replay(stream: anyio.abc.SocketStream, steps: list[Step], size: int) 
     return got
 
 
-@pytest.mark.parametrize("size", [1, 20, 100_000], ids=["bytes", "twenties", "whole"])
+@pytest.mark.parametrize("size", [20, 100_000], ids=["twenties", "whole"])
 @pytest.mark.parametrize("path", [path for path in FILES if "-raw-" not in path.name], ids=lambda path: path.stem)
 async def test_our_client_understands_go_servers(path: Path, size: int) -> None:
     for steps in load(path):

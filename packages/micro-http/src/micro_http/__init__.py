@@ -14,8 +14,8 @@ from micro_http.client import HTTPClient
 from micro_http.exchange import PipeExchange
 from micro_http.limits import Limits
 from micro_http.listener import HTTPListener, listen
-from micro_http.parse import Malformed
 from micro_http.pipe import Pipe
+from micro_http.tables import Malformed
 
 __all__ = [
     "HTTPClient",

@@ -23,8 +23,9 @@ from micro_http.address import format_address, parse_address
 from micro_http.limits import Limits
 from micro_http.loops import Loop, Timer, Waiter, Wire, current_loop
 from micro_http.names import WireNames
-from micro_http.parse import Malformed, Parser, Tables
+from micro_http.parse import Parser
 from micro_http.pipe import Pipe, PipeConnection
+from micro_http.tables import Malformed, Tables
 from micro_http.write import counted, header_block, request_start
 
 _SWEEP = 0.02
@@ -97,16 +98,18 @@ class HTTPClient:
                 the deadline, PROTOCOL for a reply that cannot be parsed or is over a limit, GONE when the peer closed.
             ValueError: a header that would not be one, or a malformed address. Nothing was written.
         """
-        loop = self._running()
+        loop = self._loop or self._running()
         pool = self._pools.get(address) or self._pool(address)
         head, body = request.head, request.body
         start = pool.start
         if ":path" in head or ":method" in head:
             start = request_start(head.get(":method", "POST"), head.get(":path", "/"), pool.host)
-        block = b"".join((start, header_block(self.names, head), counted(body)))
+        block = (start, header_block(self.names, head), counted(body), body)
         now = loop.clock()
         connection = (self._idle(pool, now) if deadline > now else None) or await self._dial_for_call(pool, deadline)
-        waiter = connection.begin(block, body, deadline)
+        waiter = connection.begin(block, deadline)
+        if self._sweep is None:
+            self.watch()
         try:
             reply: Message = await waiter
         except BaseException:
@@ -268,19 +271,18 @@ class _Connection(asyncio.Protocol):
             return False
         return not self._poll.poll(0)
 
-    def begin(self, block: bytes, body: bytes, deadline: float) -> Waiter:
+    def begin(self, parts: tuple[bytes, bytes, bytes, bytes], deadline: float) -> Waiter:
         """Writes the request; the reply is the waiter's result."""
         wire = self._wire
         if wire is None or wire.is_closing():
             raise TransportError(f"{self.pool.address} closed the connection", Reset.GONE, processed=False)
         waiter = self._waiter = self._new_waiter()
         self.deadline = deadline
-        self._client.watch()
-        if len(body) < _LARGE:
-            wire.write(block + body)
+        if len(parts[3]) < _LARGE:
+            wire.write(b"".join(parts))
         else:
-            wire.write(block)
-            wire.write(body)
+            wire.write(b"".join(parts[:3]))
+            wire.write(parts[3])
         return waiter
 
     def give_up(self, waiter: Waiter) -> None:

@@ -16,9 +16,8 @@ from micro_http.address import format_address, parse_address
 from micro_http.limits import Limits
 from micro_http.loops import Acceptor, Loop, Timer, Waiter, current_loop
 from micro_http.names import WireNames
-from micro_http.parse import Tables
 from micro_http.server import Exchanges, ServerConnection
-from micro_http.write import reply_start
+from micro_http.tables import Tables
 
 _TICK = 0.1
 _PATIENCE = 1.0
@@ -46,7 +45,6 @@ class HTTPListener(Listener):
         self.draining: Callable[[Head], Message] | None = None
         self._accept = accept
         self._refusal = draining
-        self._starts: dict[str, bytes] = {}
         self.connections: set[ServerConnection] = set()
         self._watched: set[ServerConnection] = set()
         self._timer: Timer | None = None
@@ -58,13 +56,6 @@ class HTTPListener(Listener):
     async def start_on(self, bound: socket.socket) -> None:
         """Begins to accept."""
         self._acceptor = await self.loop.accept(bound, lambda: ServerConnection(self, self._accept))
-
-    def start(self, status: str) -> bytes:
-        """The status line, remembered. Raises ValueError for what is no status."""
-        line = self._starts.get(status)
-        if line is None:
-            line = self._starts[status] = reply_start(status)
-        return line
 
     # What connections tell
 

@@ -23,7 +23,8 @@ import re
 from micro_core import Head, Message
 
 from micro_http.limits import Limits
-from micro_http.names import CONTROLS, HostNames, LowerNames
+from micro_http.names import CONTROLS
+from micro_http.tables import Malformed, Tables
 
 _REQUEST = re.compile(r"([A-Z]{1,32}) (/[!\"$-~]*) HTTP/1\.([01])")
 _REPLY = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [^\r\n]*)?")
@@ -32,47 +33,11 @@ _SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _SINGLE = frozenset({"content-length", "host", "transfer-encoding"})
 _END = b"\r\n\r\n"
 _STARTS = 512
-_LINES = 1024
-_LONGEST_LINE = 128
-_VARYING = frozenset({"content-length", "date", "micro-id", "micro-stream", "timeout", "traceparent"})
 _CHUNKS = 4096
 _AROUND_TARGET = 64
+_SIZE_LINE = 12
 _UNTIL_CLOSE = -1
 _CHUNKED = -2
-
-
-class Malformed(Exception):
-    """What the peer sent is no message, or one over a limit. `status` is what a server answers."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-
-
-class Tables:
-    """What the parsers of one client or listener share, all of it bounded."""
-
-    __slots__ = ("hosts", "lines", "names", "starts")
-
-    def __init__(self) -> None:
-        self.names = LowerNames()
-        self.hosts = HostNames()
-        self.lines: dict[str, tuple[str, str]] = {}
-        self.starts: dict[str, tuple[str, str, bool]] = {}
-
-    def read_line(self, line: str) -> tuple[str, str]:
-        """Name and value of a header line, remembered where it is likely to come again. Raises Malformed."""
-        name, colon, value = line.partition(":")
-        try:
-            lower = self.names[name] if colon else self.names[""]
-        except KeyError:
-            raise Malformed(400, f"no header: {line[:80]!r}") from None
-        pair = (lower, value.strip(" \t"))
-        if lower not in _VARYING and len(line) <= _LONGEST_LINE:
-            if len(self.lines) >= _LINES:
-                self.lines.clear()
-            self.lines[line] = pair
-        return pair
 
 
 class Parser:
@@ -91,6 +56,7 @@ class Parser:
         "_limits",
         "_need",
         "_parts",
+        "_pos",
         "_replies",
         "_scanned",
         "_size",
@@ -105,6 +71,7 @@ class Parser:
         self._tables = tables
         self._replies = replies
         self._data = b""
+        self._pos = 0
         self._scanned = 0
         self._skipped = False
         self._head: Head | None = None
@@ -119,12 +86,12 @@ class Parser:
     @property
     def waiting(self) -> int:
         """Bytes that were fed and not looked at yet."""
-        return len(self._data)
+        return len(self._data) - self._pos
 
     @property
     def partial(self) -> bool:
         """Whether a message has begun and not ended."""
-        return bool(self._data) or self._head is not None
+        return self._pos < len(self._data) or self._head is not None
 
     @property
     def in_body(self) -> bool:
@@ -133,12 +100,17 @@ class Parser:
 
     def feed(self, data: bytes) -> None:
         """Takes what arrived."""
-        self._data = self._data + data if self._data else bytes(data)
+        if self._pos == len(self._data):
+            self._data = data
+        else:
+            self._data = self._data[self._pos :] + data
+        self._pos = 0
 
     def poll(self) -> Message | None:
         """The next message that is there whole. Raises Malformed, after which the parser is of no use."""
-        if self._head is None and not self._take_head():
-            return None
+        while self._head is None:
+            if not self._take_head():
+                return None
         if self._need >= 0:
             return self._take_counted()
         return self._take_chunked() if self._need == _CHUNKED else self._take_rest()
@@ -155,23 +127,24 @@ class Parser:
     # Head
 
     def _take_head(self) -> bool:
-        data = self._data
-        if not data:
+        """Reads one head; False where it is not there yet. One of an interim reply leaves nothing behind."""
+        data, pos = self._data, self._pos
+        if pos == len(data):
             return False
-        if data[:2] == b"\r\n" and not self._skipped and not self._replies:
+        if not self._replies and not self._skipped and data.startswith(b"\r\n", pos):
             self._skipped = True
-            self._data = data = data[2:]
-        end = data.find(_END, self._scanned)
+            pos = self._pos = pos + 2
+        end = data.find(_END, pos + self._scanned)
         if end < 0:
-            self._look_at_part(data)
+            self._look_at_part(data[pos:])
             return False
-        if end > self._limits.head:
-            self._look_at_part(data[: end + 4])
+        if end - pos > self._limits.head:
+            self._look_at_part(data[pos : end + 4])
         self._scanned = 0
         self._skipped = False
-        self._data = data[end + 4 :]
-        self._read_head(data[:end])
-        return self._head is not None or self._take_head()
+        self._pos = end + 4
+        self._read_head(data[pos:end])
+        return True
 
     def _look_at_part(self, data: bytes) -> None:
         """A head that is broken beyond repair is refused before its end has arrived."""
@@ -263,22 +236,24 @@ class Parser:
             self._need = self._length(length)
         else:
             self._need = self._unsaid(head)
-        self._begin_body(head)
+        if self._replies:
+            self._begin_reply(head)
+        else:
+            self._head = head
+            if "expect" in head:
+                self._expect(head)
 
-    def _begin_body(self, head: Head) -> None:
-        if self._replies and head[":status"][0] == "1":
-            self._interim(head)
-            return
-        self._head = head
-        if "expect" in head and not self._replies:
-            if head.pop("expect").lower() != "100-continue":
-                raise Malformed(417, "only 100-continue can be expected")
-            self.expects_continue = self._need != 0
+    def _expect(self, head: Head) -> None:
+        if head.pop("expect").lower() != "100-continue":
+            raise Malformed(417, "only 100-continue can be expected")
+        self.expects_continue = self._need != 0
 
-    def _interim(self, head: Head) -> None:
-        if head[":status"] == "101" or self._need > 0:
+    def _begin_reply(self, head: Head) -> None:
+        status = head[":status"]
+        if status[0] != "1":
+            self._head = head
+        elif status == "101" or self._need > 0:
             raise Malformed(400, "an interim reply that nobody asked for")
-        self._need = 0
 
     def _length(self, length: str) -> int:
         if not (length.isascii() and length.isdigit()):
@@ -297,23 +272,22 @@ class Parser:
     # Body
 
     def _take_counted(self) -> Message | None:
-        data, need = self._data, self._need
-        if not self._parts:
-            if len(data) == need:
-                self._data = b""
-                return self._message(data)
-            if len(data) > need:
-                self._data = data[need:]
-                return self._message(data[:need])
-        taken = data[: need - self._size]
-        self._data = data[len(taken) :]
-        self._collect(taken)
+        data, pos, need = self._data, self._pos, self._need
+        if not self._parts and len(data) - pos >= need:
+            self._pos = pos + need
+            return self._message(data[pos : pos + need])
+        self._collect(self._take(need - self._size))
         return self._message(b"".join(self._parts)) if self._size == need else None
 
     def _take_rest(self) -> Message | None:
-        self._collect(self._data)
-        self._data = b""
+        self._collect(self._take(len(self._data)))
         return None
+
+    def _take(self, size: int) -> bytes:
+        """At most so many of the bytes that are there."""
+        taken = self._data[self._pos : self._pos + size]
+        self._pos += len(taken)
+        return taken
 
     def _take_chunked(self) -> Message | None:
         while True:
@@ -329,49 +303,46 @@ class Parser:
 
     def _take_chunk(self) -> bool:
         """The data of a chunk and the line end behind it; `_left` counts both."""
-        wanted = max(self._left - 2, 0)
-        taken = self._data[:wanted]
+        taken = self._take(max(self._left - 2, 0))
         self._collect(taken)
         self._left -= len(taken)
-        self._data = self._data[len(taken) :]
         if self._left > 2:
             return False
-        tail = self._data[: self._left]
+        tail = self._take(self._left)
         if not b"\r\n"[2 - self._left :].startswith(tail):
             raise Malformed(400, "a chunk is longer than it said")
         self._left -= len(tail)
-        self._data = self._data[len(tail) :]
         return self._left == 0
 
     def _chunk_line(self) -> bool | None:
         """Reads a chunk's size: True for one with data, False behind the last, None where it is not there yet."""
-        data = self._data
-        end = data.find(b"\r\n", 0, 12)
+        line = self._data[self._pos : self._pos + _SIZE_LINE]
+        end = line.find(b"\r\n")
         if end < 0:
-            if len(data) >= 12 or _SIZE.fullmatch(data.rstrip(b"\r") or b"0") is None:
+            if len(line) == _SIZE_LINE or _SIZE.fullmatch(line.rstrip(b"\r") or b"0") is None:
                 raise Malformed(400, "no chunk size")
             return None
-        if _SIZE.fullmatch(data, 0, end) is None:
+        if _SIZE.fullmatch(line, 0, end) is None:
             raise Malformed(400, "no chunk size")
-        size = int(data[:end], 16)
+        size = int(line[:end], 16)
         if size == 0:
-            return self._last_chunk(data, end)
+            return self._last_chunk(end)
         self._chunks += 1
         if self._size + size > self._limits.body:
             raise Malformed(413, f"the body is over {self._limits.body} bytes")
         if self._chunks > _CHUNKS and self._size < 8 * self._chunks:
             raise Malformed(400, "too many small chunks")
-        self._data = data[end + 2 :]
+        self._pos += end + 2
         self._left = size + 2
         return True
 
-    def _last_chunk(self, data: bytes, end: int) -> bool | None:
-        tail = data[end + 2 : end + 4]
+    def _last_chunk(self, end: int) -> bool | None:
+        tail = self._data[self._pos + end + 2 : self._pos + end + 4]
         if not b"\r\n".startswith(tail):
             raise Malformed(400, "trailers are not taken")
         if len(tail) < 2:
             return None
-        self._data = data[end + 4 :]
+        self._pos += end + 4
         return False
 
     def _collect(self, data: bytes) -> None:
@@ -385,6 +356,9 @@ class Parser:
         head = self._head
         assert head is not None
         self._head = None
+        if self._pos == len(self._data):
+            self._data = b""
+            self._pos = 0
         self.expects_continue = False
         if self._parts or self._chunks:
             self._parts = []

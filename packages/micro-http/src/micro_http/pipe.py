@@ -13,7 +13,8 @@ from typing import cast
 from micro_core import Message, Reset, TransportError
 
 from micro_http.loops import Loop, Waiter, Wire
-from micro_http.parse import Malformed, Parser
+from micro_http.parse import Parser
+from micro_http.tables import Malformed
 
 _YIELD_EVERY = 32
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)

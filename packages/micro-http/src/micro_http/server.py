@@ -24,9 +24,10 @@ from micro_http.address import format_address
 from micro_http.exchange import PipeExchange
 from micro_http.loops import Wire
 from micro_http.names import WireNames
-from micro_http.parse import Malformed, Parser
+from micro_http.parse import Parser
 from micro_http.pipe import Pipe
-from micro_http.write import CLOSE, CONTINUE, counted, header_block, reply_start
+from micro_http.tables import Malformed
+from micro_http.write import CLOSE, CONTINUE, OK, counted, header_block, reply_start
 
 if TYPE_CHECKING:
     from micro_http.listener import HTTPListener
@@ -275,7 +276,7 @@ class ServerConnection(asyncio.Protocol):
             head = {**head, **reply.trailer}
         keep = self._keep and (self._listener.draining is None or self._go) and head.get("connection") != "close"
         try:
-            start = self._listener.start(head.get(":status", "200"))
+            start = OK if ":status" not in head else reply_start(head[":status"])
             block = header_block(self._listener.names, head)
         except ValueError:
             _log.exception("a reply could not be written")

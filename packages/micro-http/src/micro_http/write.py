@@ -18,6 +18,7 @@ _TARGET = re.compile(r"/[!\"$-~]*")
 EMPTY_CHUNKED = b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 CLOSE = b"\r\nConnection: close"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+OK = b"HTTP/1.1 200 OK"
 
 
 def header_block(names: WireNames, head: Head) -> bytes:

@@ -24,10 +24,9 @@ from __future__ import annotations
 from micro_core import Buffer, EndOfStream, Exchange, Head, Message, Peer, Reset, TransportError
 from micro_http import HTTPClient, Pipe, PipeExchange
 from micro_http.names import WireNames
-from micro_http.write import EMPTY_CHUNKED, counted, header_block, request_start
+from micro_http.write import EMPTY_CHUNKED, OK, counted, header_block, request_start
 
 _EOS = "EOS"
-_OK = b"HTTP/1.1 200 OK"
 _ECHOES = ("micro-endpoint", "micro-method", "x-micro-endpoint", "x-micro-method")
 _WIRE = frozenset(
     {
@@ -124,7 +123,7 @@ class ServerExchange(PipeExchange):
         if self._ended:
             raise ended()
         data = bytes(body)
-        start = _OK if self._sent else _OK + header_block(self._names, self.reply)
+        start = OK if self._sent else OK + header_block(self._names, self.reply)
         await self._pipe.send(b"".join((start, counted(data), data)))
         self._sent = True
 
@@ -135,7 +134,7 @@ class ServerExchange(PipeExchange):
         data = bytes(body)
         first = b"" if self._sent else header_block(self._names, self.reply)
         last = header_block(self._names, last_head(trailer))
-        await self._pipe.send(b"".join((_OK, first, last, counted(data), data)))
+        await self._pipe.send(b"".join((OK, first, last, counted(data), data)))
         self._ended = True
 
     async def recv(self) -> bytes:
