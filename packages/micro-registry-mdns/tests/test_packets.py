@@ -36,10 +36,8 @@ def test_a_record_comes_back_as_it_was(record: ServiceRecord) -> None:
 @given(RECORDS)
 def test_any_record_fits_names_and_packets(record: ServiceRecord) -> None:
     text = encode_record(record)
-    for packet in packets.answer([packets.announced(record, text)], None):
-        heard = packets.read(packet)
-        assert heard is not None
-        assert heard.texts == (text,)
+    read = [packets.read(packet) for packet in packets.answer([packets.announced(record, text)], None)]
+    assert [heard.texts for heard in read if heard is None or heard.texts] == [(text,)]  # a large text travels alone
 
 
 WHOLE: dict[str, Any] = {
