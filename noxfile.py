@@ -19,6 +19,9 @@ ROOT = Path(__file__).parent
 CONSTRAINTS = ROOT / "constraints.txt"
 WHEELHOUSE = ROOT / "dist" / "wheelhouse"
 
+PARALLEL = ["-q", "-n", "3", "--dist", "loadfile"]
+"""Most tests wait for sockets and clocks, so three workers fill two cores."""
+
 
 def project(folder: Path) -> dict[str, Any]:
     """The `[project]` table of a package."""
@@ -90,7 +93,7 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Every test but the soaks; arguments go to pytest: `nox -s tests -- packages/micro-core`."""
     install_all(session, "test")
-    session.run("pytest", *(session.posargs or ["-q"]))
+    session.run("pytest", *(session.posargs or PARALLEL))
 
 
 @nox.session
@@ -135,7 +138,7 @@ def alone(session: nox.Session, package: str) -> None:
 def lowest(session: nox.Session) -> None:
     """The tests on the lowest versions of direct dependencies that the packages claim to work with."""
     session.install("--resolution", "lowest-direct", *editable(), *GROUPS["test"])
-    session.run("pytest", *(session.posargs or ["-q", "packages"]))
+    session.run("pytest", *(session.posargs or [*PARALLEL, "packages"]))
 
 
 @nox.session
