@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from pkgutil import iter_modules
+
 import pytest
 
-pytest.register_assert_rewrite("micro_conformance")
+# Module by module: the package itself is imported already, and pytest 8 warns of that.
+pytest.register_assert_rewrite(
+    *(
+        f"{__package__}.{module.name}"
+        for module in iter_modules([str(Path(__file__).parent)])
+        if module.name != "plugin"
+    )
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
