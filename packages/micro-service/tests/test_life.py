@@ -199,6 +199,29 @@ async def test_a_registry_that_is_away_at_start_is_tried_until_it_is_there(
             await eventually(lambda: caplog.text.count("greeter is registered with Shaky") == 1, within=5)
 
 
+async def test_a_client_enters_without_a_registry_and_finds_it_later(
+    memory: Kinds, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unreachable(Shaky):
+        async def __aenter__(self) -> Any:
+            if self.away:
+                raise RegistryUnavailable("it is away")
+            return await super().__aenter__()
+
+    registry = Unreachable(MemoryRegistry.Options(address=memory["options"]["registry.memory.address"]))
+    registry.away = True
+    service = micro.Service("greeter", **memory)
+    service.handler(Echo())
+    async with service, micro.Client(**quick(memory, registry)) as client:
+        assert "no registry to look in: it is away; calls ask again" in caplog.text
+        with pytest.raises(micro.errors.ServiceNotFound, match=r"it is away \(greeter Echo.Echo"):
+            await client.call("greeter", "Echo.Echo", "a", str)
+        with pytest.raises(RegistryUnavailable):
+            await client.list_services()
+        registry.away = False
+        assert await client.call("greeter", "Echo.Echo", "a", str) == "a"
+
+
 async def test_a_registry_that_goes_and_comes_is_two_lines_of_log(
     memory: Kinds, caplog: pytest.LogCaptureFixture
 ) -> None:

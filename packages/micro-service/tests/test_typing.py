@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 PROGRAM = """
 from collections.abc import AsyncIterator
@@ -127,6 +130,7 @@ def mypy(folder: Path, name: str) -> list[str]:
     return subprocess.run(run, cwd=folder, capture_output=True, text=True, check=False).stdout.splitlines()
 
 
+@pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
 def test_a_program_is_typed_and_a_wrong_argument_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "greeter.py").write_text(PROGRAM)
     (tmp_path / "wrong.py").write_text(textwrap.dedent(WRONG))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequenc
 from contextlib import suppress
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, cast, overload
 
-from micro_core import Attempt, Call, CallNext, Head, Node, NotRegistered, Registry, Reply, ServiceRecord
+from micro_core import Attempt, Call, CallNext, Head, Node, NotRegistered, Registry, Reply, RPCError, ServiceRecord
 from micro_core import Stream as OpenStream
 
 from micro.outgoing import Key, Outgoing, Where, filter_of, key_of
@@ -99,12 +99,19 @@ class Caller:
         return self._outgoing, self._publisher
 
     async def _first_call(self, call: Call) -> Reply:
-        self._call, self._stream = await self._open_client()
+        await self._ready_for(call)
         return await self._call(call)
 
     async def _first_stream(self, call: Call) -> Reply:
-        self._call, self._stream = await self._open_client()
+        await self._ready_for(call)
         return await self._stream(call)
+
+    async def _ready_for(self, call: Call) -> None:
+        try:
+            await self._ready()
+        except RPCError as error:
+            error.service, error.endpoint = call.service, call.endpoint
+            raise
 
     async def _ready(self) -> None:
         self._call, self._stream = await self._open_client()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from micro_core import Broker, Middleware, Registry, Selector, Transport
+from micro_core import Broker, Middleware, Registry, Selector, ServiceNotFound, Transport
 from micro_core import Client as ClientPlugin
 
 from micro.caller import Caller
@@ -16,6 +17,8 @@ from micro.config import Config
 from micro.middleware import answers
 from micro.runtime import Runtime
 from micro.words import split_kinds
+
+log = logging.getLogger("micro.service")
 
 
 class Client(Caller):
@@ -31,7 +34,8 @@ class Client(Caller):
         options: by dotted key: `registry.consul.token`, `client.request_timeout`, `namespace`.
         client_middleware: around every call and stream; the first is the outermost.
 
-    Entering raises ConfigurationError when something that was chosen cannot be had. Leaving closes everything; calls
+    Entering raises ConfigurationError when something that was chosen cannot be had; a registry that cannot be reached
+    is asked again by each call. Leaving closes everything; calls
     that still run are cancelled.
     """
 
@@ -65,7 +69,10 @@ class Client(Caller):
             stack.callback(self._detach)
             for lifespan in answers(runtime.extensions.hook.micro_lifespan, self):
                 await stack.enter_async_context(lifespan)
-            await self._ready()
+            try:
+                await self._ready()
+            except ServiceNotFound as error:
+                log.warning("%s; calls ask again", error.detail)
             self._stack = stack.pop_all()
         return self
 
