@@ -221,7 +221,7 @@ class Suite(BrokerConformance):
 
 
 class Impatient(Suite):
-    patience = 0.8
+    patience = 0.6
 
 
 BROKEN = [

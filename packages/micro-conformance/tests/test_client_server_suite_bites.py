@@ -223,7 +223,7 @@ class DoubleClient(Client):
             raise RuntimeError("left")
         if self.quirk == "hangs when cancelled" and kind is not None:
             with anyio.CancelScope(shield=True):
-                await anyio.sleep(1.5)
+                await anyio.sleep(1.1)
         self.left = True
         if self.quirk == "raises groups" and isinstance(error, LookupError):
             raise ExceptionGroup("unhandled", [error])
@@ -345,7 +345,7 @@ class Suite(ClientServerConformance):
 
 
 class Impatient(Suite):
-    patience = 1.2
+    patience = 0.9
 
 
 BROKEN = [

@@ -411,7 +411,7 @@ def outcome(ready):
 
 
 class Impatient(Suite):
-    patience = 0.8
+    patience = 0.6
 
 
 BROKEN = [

@@ -340,7 +340,7 @@ class Suite(TransportConformance):
 
 
 class Impatient(Suite):
-    patience = 0.8
+    patience = 0.6
 
 
 BROKEN = [

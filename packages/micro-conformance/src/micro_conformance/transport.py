@@ -10,8 +10,9 @@ import anyio
 import pytest
 from micro_core import ConfigurationError, Head, Message, Reset, Transport, TransportError
 
-from micro_conformance.exchange import ExchangeConformance, MakeTransport
+from micro_conformance.exchange import MakeTransport
 from micro_conformance.polling import eventually
+from micro_conformance.resets import ResetConformance
 from micro_conformance.suite import bounded, under_plain_asyncio
 from micro_conformance.works import HEAD, REPLY_HEAD, STREAM_HEAD, Behind, echo, hang, hold, listening
 
@@ -26,7 +27,7 @@ BAD_HEADS: tuple[Head, ...] = (
 BAD_ADDRESSES = ("", "nowhere", "127.0.0.1:", "127.0.0.1:port", "127.0.0.1:70000")
 
 
-class TransportConformance(ExchangeConformance):
+class TransportConformance(ResetConformance):
     """Every sentence of `Transport`, `Listener` and `Exchange`, one test each.
 
     Attributes:
