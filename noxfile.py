@@ -110,8 +110,7 @@ def types(session: nox.Session) -> None:
     install_all(session, "test", "check", "bench")
     sources = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("packages/*/src"))]
     session.run("mypy", *sources)
-    session.run("mypy", "tests", "benchmarks", "noxfile.py")
-    session.run("mypy", "examples")
+    session.run("mypy", "tests", "benchmarks", "examples", "noxfile.py")
 
 
 @nox.session

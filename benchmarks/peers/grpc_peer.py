@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -18,7 +19,7 @@ async def echo(request: bytes, _: object) -> bytes:
 
 async def serve() -> None:
     server = grpc.aio.server()
-    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+    handlers: dict[str, Any] = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Echo", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -28,7 +29,7 @@ async def serve() -> None:
 
 async def load(port: int, callers: int, seconds: float) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = channel.unary_unary("/bench.Echo/Echo")
+        call: Any = channel.unary_unary("/bench.Echo/Echo")
 
         async def one() -> object:
             return await call(closedloop.PAYLOAD, timeout=5)
