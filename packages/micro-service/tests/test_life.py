@@ -255,6 +255,14 @@ async def test_the_network_is_told_of_a_loopback_address(memory: Kinds, caplog: 
     assert caplog.text.count("MICRO_SERVER_ADDRESS=:0 serves the network") == 1
 
 
+async def test_a_wider_bind_without_tls_says_so_once(memory: Kinds, caplog: pytest.LogCaptureFixture) -> None:
+    kinds = quick(memory, **{"server.address": "0.0.0.0:0", "server.advertise": "127.0.0.1"})
+    with caplog.at_level(logging.INFO, "micro.service"):
+        async with micro.Service("greeter", **kinds) as service:
+            assert service.address.startswith("0.0.0.0:")
+    assert caplog.text.count("greeter is open to the network at 0.0.0.0:") == 1
+
+
 async def test_start_tells_each_kind_and_the_addresses(memory: Kinds, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "micro.service"):
         async with micro.Service("greeter", **memory) as service:

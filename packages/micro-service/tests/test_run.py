@@ -71,6 +71,11 @@ def wait_for(process: subprocess.Popen[str], line: str) -> None:
     assert process.stdout.readline().strip() == line
 
 
+def wait_for_log(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stderr is not None
+    assert any(text in line for line in process.stderr)
+
+
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=15)
     return process.returncode, out, err
@@ -120,7 +125,7 @@ def test_a_second_signal_ends_it_at_once(start: Start) -> None:
     wait_for(process, "ready")
     wait_for(process, "hanging")
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)  # the first must have been seen
+    wait_for_log(process, "SIGTERM: stopping")
     assert process.poll() is None
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
@@ -153,7 +158,7 @@ def test_a_second_signal_waits_for_no_thread(start: Start) -> None:
     wait_for(process, "ready")
     wait_for(process, "blocking")
     process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)  # the first must have been seen
+    wait_for_log(process, "SIGTERM: stopping")
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     assert ended(process)[0] == 128 + signal.SIGTERM

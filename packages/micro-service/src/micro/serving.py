@@ -94,7 +94,7 @@ class Serving:
         for waited in (self._subscriptions, self._registration):
             if waited is not None and waited.refused is not None:
                 raise waited.refused
-        self._warn_of_loopback()
+        self._tell_who_can_call()
 
     @property
     def _at(self) -> str:
@@ -134,12 +134,14 @@ class Serving:
         served = [handler.endpoint for handler in self._handlers]
         return [*sorted(served, key=lambda endpoint: endpoint.name), *(each.endpoint for each in self._subscribers)]
 
-    def _warn_of_loopback(self) -> None:
+    def _tell_who_can_call(self) -> None:
+        name = self.record.name
         registry: Registry | None = self._runtime.parts.opened("registry")
-        if registry is not None and registry.reach is Reach.NETWORK and _is_loopback(self._at):
-            log.info(
-                "%s can be called from this host only; MICRO_SERVER_ADDRESS=:0 serves the network", self.record.name
-            )
+        if not _is_loopback(self.address):
+            if self.record.nodes[0].metadata.get("tls") != "1":
+                log.info("%s is open to the network at %s, without TLS", name, self.address)
+        elif registry is not None and registry.reach is Reach.NETWORK:
+            log.info("%s can be called from this host only; MICRO_SERVER_ADDRESS=:0 serves the network", name)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
