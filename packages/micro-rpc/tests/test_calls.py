@@ -210,7 +210,7 @@ async def test_the_callers_scope_is_told_to_the_server_but_ends_the_call_itself(
     with anyio.move_on_after(0.1) as scope:
         await client.call(hello({}))
     assert scope.cancelled_caught
-    assert deadlines[0] <= 0.1
+    assert deadlines[0] <= 0.11  # uvloop's clock stands still within an iteration
     assert rig.selector.outcomes == [Outcome.CANCELLED]
 
 

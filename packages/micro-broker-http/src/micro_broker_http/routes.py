@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import random
 
 from micro_core import Node, Snapshot
-from micro_discovery.usable import usable
+from micro_discovery import usable
 from micro_messaging import MEBIBYTE, DuplicateFilter, Lane, Letter, check_topic
 
 from micro_broker_http.wire import BROADCAST, OWN, SERVICE, SINCE

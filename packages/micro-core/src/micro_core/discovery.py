@@ -28,4 +28,7 @@ class Discovery(ABC):
 
     @abstractmethod
     def report(self, service: str, node: Node, outcome: Outcome) -> None:
-        """How an attempt at a node ended: evidence about nodes that the registry still lists. Synchronous."""
+        """How an attempt at a node ended, well or not: evidence about nodes, whatever the registry says of them.
+
+        Synchronous, and cheap enough for every call. A cancelled attempt is no evidence and is not reported.
+        """

@@ -8,5 +8,6 @@ from micro_discovery.addresses import reachable_address
 from micro_discovery.discovery import RegistryDiscovery
 from micro_discovery.host import HOST_KEY, host_id
 from micro_discovery.namespaced import Namespaced
+from micro_discovery.usable import usable
 
-__all__ = ["HOST_KEY", "Namespaced", "RegistryDiscovery", "host_id", "reachable_address"]
+__all__ = ["HOST_KEY", "Namespaced", "RegistryDiscovery", "host_id", "reachable_address", "usable"]

@@ -9,9 +9,9 @@
 
 Nodes that were not tried come first. When all were, discovery is looked at again and a new round begins after a pause
 with full jitter. Every node taken from the selector is given back by `done` exactly once; discovery hears of every
-failure. When there is no further attempt, the last node's own error is raised; a deadline that passes during an
-attempt is a 408 of the client's own. A budget for retries belongs into `_may_repeat`; nodes that keep failing are
-discovery's to leave out.
+attempt but the cancelled. When there is no further attempt, the last node's own error is raised; a deadline that passes
+during an attempt is a 408 of the client's own. A budget for retries belongs into `_may_repeat`; nodes that keep failing
+are discovery's to leave out.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from micro_rpc.client import RPCClient
 
 _MUCP = frozenset({"", "mucp"})
-_NO_FAILURE = (Outcome.OK, Outcome.CANCELLED)
 _NONE: Iterator[Node] = iter(())
 
 
@@ -222,12 +221,12 @@ class Attempts:
         return self._client.clock()
 
     def done(self, node: Node, outcome: Outcome, began: float, error: BaseException | None = None) -> None:
-        """Gives the node back, writes the attempt down, and tells discovery of a failure."""
+        """Gives the node back, writes the attempt down, and tells discovery how it ended."""
         seconds = self._client.clock() - began
         self._call.attempts.append(Attempt(node, outcome, seconds, error))
         if self._address is None:
             self._client.selector.done(node, outcome, seconds)
-            if outcome not in _NO_FAILURE:
+            if outcome is not Outcome.CANCELLED:
                 self._client.discovery.report(self._call.service, node, outcome)
 
     def circumstances(self, error: RPCError) -> RPCError:
