@@ -439,3 +439,32 @@ async def test_leaving_the_client_fails_what_waits_and_leaving_twice_does_nothin
         await client.__aexit__(None, None, None)
         with pytest.raises(TransportError):
             await client.call(listener.address, Message({}), deadline=soon())
+
+
+async def test_no_request_is_lost_when_a_server_drains_and_closes_under_load() -> None:
+    async def work(head: Head, body: bytes) -> Message:
+        await anyio.sleep(0.001)
+        return Message({}, body)
+
+    lost: list[TransportError] = []
+    stop = anyio.Event()
+    async with serving(work) as (listener, _), HTTPClient() as client:
+
+        async def caller() -> None:
+            while not stop.is_set():
+                try:
+                    await client.call(listener.address, Message({}), deadline=soon())
+                except TransportError as error:
+                    if error.processed:
+                        lost.append(error)
+                    await anyio.sleep(0.002)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(16):
+                group.start_soon(caller)
+            await anyio.sleep(0.05)
+            await listener.drain(soon())
+            await listener.aclose()
+            await anyio.sleep(0.02)
+            stop.set()
+    assert not lost

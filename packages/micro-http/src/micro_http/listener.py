@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +22,7 @@ from micro_http.tables import Tables
 
 _TICK = 0.1
 _PATIENCE = 1.0
+_LEAVE = 0.05
 
 
 class HTTPListener(Listener):
@@ -50,12 +52,18 @@ class HTTPListener(Listener):
         self._timer: Timer | None = None
         self._idle_timer: Timer | None = None
         self._acceptor: Acceptor | None = None
+        self._bound: socket.socket | None = None
         self._changed: Waiter | None = None
+        self._closing = False
         self._closed = False
 
     async def start_on(self, bound: socket.socket) -> None:
         """Begins to accept."""
-        self._acceptor = await self.loop.accept(bound, lambda: ServerConnection(self, self._accept))
+        self._bound = bound
+        self._acceptor = await self.loop.accept(bound, self._connection)
+
+    def _connection(self) -> ServerConnection:
+        return ServerConnection(self, self._accept)
 
     # What connections tell
 
@@ -117,21 +125,57 @@ class HTTPListener(Listener):
                 await self._changed
 
     async def aclose(self) -> None:
-        """See `Listener.aclose`. Handlers that do not end at once are left to themselves after a second."""
-        if not self._closed:
-            self._closed = True
-            if self._acceptor is not None:
-                self._acceptor.close()
-            for timer in (self._timer, self._idle_timer):
-                if timer is not None:
-                    timer.cancel()
-            for connection in tuple(self.connections):
-                connection.close_now()
+        """See `Listener.aclose`.
+
+        A listener that drained takes leave first: requests that are on their way get their refusals, for a moment, also
+        when this is cancelled. Handlers that do not end at once are left to themselves after a second.
+        """
+        if not self._closing:
+            self._closing = True
+            with anyio.CancelScope(shield=True):
+                if self.draining is not None:
+                    await self._take_leave()
+            self._close()
         with anyio.CancelScope(shield=True), anyio.move_on_after(_PATIENCE):
             await self.loop.checkpoint()
             while self.connections:
                 self._changed = self.loop.waiter()
                 await self._changed
+
+    async def _take_leave(self) -> None:
+        for connection in tuple(self.connections):
+            if connection.busy:
+                connection.close_now()
+        for peer in self._stop_accepting():
+            await self.loop.adopt(peer, self._connection)
+        with anyio.move_on_after(_LEAVE):
+            while self.connections:
+                self._changed = self.loop.waiter()
+                await self._changed
+
+    def _stop_accepting(self) -> list[socket.socket]:
+        """Closes the address; what had connected by then is returned, since the system would reset it."""
+        waiting: list[socket.socket] = []
+        bound = self._bound
+        if bound is None or self._acceptor is None:
+            return waiting
+        with suppress(OSError):
+            while True:
+                waiting.append(bound.accept()[0])
+        with suppress(OSError):
+            bound.shutdown(socket.SHUT_RDWR)
+        self._acceptor.close()
+        return waiting
+
+    def _close(self) -> None:
+        self._closed = True
+        if self._acceptor is not None:
+            self._acceptor.close()
+        for timer in (self._timer, self._idle_timer):
+            if timer is not None:
+                timer.cancel()
+        for connection in tuple(self.connections):
+            connection.close_now()
 
     async def __aenter__(self) -> Self:
         return self

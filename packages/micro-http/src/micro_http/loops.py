@@ -8,6 +8,7 @@ a reader and a writer task each.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import sys
 from abc import ABC, abstractmethod
@@ -16,6 +17,9 @@ from typing import Any, Protocol, TypeVar
 
 from micro_core import Clock, capture_clock
 
+_log = logging.getLogger("micro.http")
+_AT_ONCE = 64
+_BACKOFF = 0.5
 P = TypeVar("P", bound=asyncio.Protocol)
 
 
@@ -105,6 +109,10 @@ class Loop(ABC):
         """Accepts on a listening socket, a protocol for each connection."""
 
     @abstractmethod
+    async def adopt(self, peer: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
+        """Drives a protocol over a connection that was accepted elsewhere."""
+
+    @abstractmethod
     async def checkpoint(self) -> None:
         """Lets others run."""
 
@@ -129,11 +137,62 @@ class AsyncioLoop(Loop):
 
     async def accept(self, bound: socket.socket, factory: Callable[[], asyncio.Protocol]) -> Acceptor:
         """See `Loop`."""
-        return await self._loop.create_server(factory, sock=bound, backlog=1024)
+        return _AsyncioAcceptor(self._loop, bound, factory)
+
+    async def adopt(self, peer: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
+        """See `Loop`."""
+        await _adopt(self._loop, peer, factory)
 
     async def checkpoint(self) -> None:
         """See `Loop`."""
         await asyncio.sleep(0)
+
+
+class _AsyncioAcceptor:
+    """Accepts by itself: asyncio's server, when closed, forgets connections that it has accepted a moment before."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, bound: socket.socket, factory: Callable[[], asyncio.Protocol]
+    ) -> None:
+        self._loop = loop
+        self._bound = bound
+        self._factory = factory
+        self._adopting: set[asyncio.Task[None]] = set()
+        self._open = True
+        self._resume()
+
+    def _resume(self) -> None:
+        if self._open:
+            self._loop.add_reader(self._bound.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                peer, _ = self._bound.accept()
+            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+                return
+            except OSError:
+                _log.exception("a connection could not be accepted")
+                self._loop.remove_reader(self._bound.fileno())
+                self._loop.call_later(_BACKOFF, self._resume)
+                return
+            task = self._loop.create_task(_adopt(self._loop, peer, self._factory))
+            self._adopting.add(task)
+            task.add_done_callback(self._adopting.discard)
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._bound.fileno())
+            self._bound.close()
+
+
+async def _adopt(loop: asyncio.AbstractEventLoop, peer: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
+    peer.setblocking(False)
+    try:
+        await loop.connect_accepted_socket(factory, peer)
+    except OSError:
+        peer.close()
 
 
 def current_loop() -> Loop:

@@ -6,7 +6,10 @@ from micro_http.names import HostNames, LowerNames
 
 _LINES = 1024
 _LONGEST_LINE = 128
-_VARYING = frozenset({"content-length", "date", "micro-id", "micro-stream", "timeout", "traceparent"})
+# Different each time, or nothing to keep.
+_VARYING = frozenset(
+    {"authorization", "content-length", "cookie", "date", "micro-id", "micro-stream", "timeout", "traceparent"}
+)
 
 
 class Malformed(Exception):

@@ -87,6 +87,11 @@ class TrioLoop(Loop):
         _start(_accepting(scope, listener, factory))
         return _TrioAcceptor(scope, listener)
 
+    async def adopt(self, peer: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
+        """See `Loop`."""
+        peer.setblocking(False)
+        TrioWire(trio.SocketStream(trio.socket.from_stdlib_socket(peer)), factory()).start()
+
     async def checkpoint(self) -> None:
         """See `Loop`."""
         await trio.lowlevel.checkpoint()
