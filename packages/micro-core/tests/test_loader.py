@@ -172,7 +172,7 @@ def test_requirements_are_judged_by_numbers(requirement: str, met: bool) -> None
 def test_a_class_can_be_named_itself(install: Install) -> None:
     install("micro-shelf", name="unused", module="micro_shelf", code=GOOD)
     assert loader.load("registry", "micro_shelf:Shelf").plugin is None
-    with pytest.raises(BrokenPlugin, match="cannot be had: AttributeError"):
+    with pytest.raises(BrokenPlugin, match="cannot be imported: AttributeError"):
         loader.load("registry", "micro_shelf:Shel")
     with pytest.raises(UnknownPlugin, match="a file may name installed plugins only"):
         loader.load("registry", "micro_shelf:Shelf", references=False)

@@ -72,7 +72,7 @@ seen: ContextVar[str] = ContextVar("seen", default="nothing")
 
 @pytest.fixture
 async def transport() -> AsyncIterator[MemoryTransport]:
-    async with MemoryTransport(MemoryTransport.Options(address="test", buffer=2, max_message=1000)) as transport:
+    async with MemoryTransport(MemoryTransport.Options(address="test", buffer=2, message_limit=1000)) as transport:
         yield transport
 
 

@@ -14,7 +14,17 @@ from micro_http import HTTPClient
 from micro_messaging import DeadLetter, Delivery, Waker
 
 from micro_broker_http.routes import Destination, Member, Routes
-from micro_broker_http.wire import AFTER, ATTEMPT, OWN, OWN_VERSION, WAIT, encode_event, request_path, seconds
+from micro_broker_http.wire import (
+    AFTER,
+    ATTEMPT,
+    OWN,
+    OWN_VERSION,
+    WAIT,
+    encode_event,
+    refusal_detail,
+    request_path,
+    seconds,
+)
 
 log = logging.getLogger("micro.broker.http")
 
@@ -72,7 +82,7 @@ def read_answer(reply: Message, *, own: bool) -> Answer:
     status = reply.head.get(":status", "")
     if status == "200":
         return Answer(Fate.ACKED)
-    text = f"status {status}: {reply.body[:200].decode(errors='replace')}"
+    text = f"status {status}: {refusal_detail(reply)}"
     if not own:
         return Answer(Fate.FAILED, text)
     if status == "202":

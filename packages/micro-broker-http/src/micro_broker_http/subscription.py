@@ -24,6 +24,7 @@ from micro_messaging import (
     Tally,
     Verdict,
     handle,
+    tell,
 )
 
 from micro_broker_http.wire import AFTER, ATTEMPT, WAIT, accepted, refusal, seconds
@@ -137,7 +138,7 @@ class HTTPSubscription(Subscription):
                 self._ended.set()
                 self._ended = anyio.Event()
         if error is not None:
-            log.warning("attempt %d of a handler of %r failed", attempt, self.topic, exc_info=error)
+            tell(log, event, "a handler", error)
         return verdict
 
     def _end(self, key: Hashable, work: Work) -> None:

@@ -48,6 +48,7 @@ ATTEMPT = "micro-attempt"
 WAIT = "micro-wait"
 AFTER = "micro-redeliver-after"
 
+_LONGEST_DETAIL = 500
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _HEADERS = 100
 _HEADER_BYTES = 16 * 1024
@@ -134,6 +135,15 @@ def refusal(status: int, detail: str, *, code: int | None = None) -> Message:
     text = json.dumps(error, ensure_ascii=False, separators=(",", ":"))
     body = text.encode(errors="replace")
     return Message({":status": str(status), "content-type": "text/plain; charset=utf-8"}, body)
+
+
+def refusal_detail(reply: Message) -> str:
+    """What a refusal says, cut short: the detail of Go's error JSON, or the body as it is."""
+    try:
+        detail = msgspec.json.decode(reply.body)["detail"]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
+        detail = bytes(reply.body[:_LONGEST_DETAIL]).decode(errors="replace")
+    return str(detail)[:_LONGEST_DETAIL]
 
 
 def accepted(status: int = 200) -> Message:

@@ -35,6 +35,7 @@ from micro_messaging import (
     check_topic,
     handle,
     supervise,
+    tell,
 )
 
 from micro_broker_memory.store import Store, enter, leave
@@ -98,8 +99,7 @@ class MemorySubscription(Subscription):
             self._ended.set()
             self._ended = anyio.Event()
         if error is not None:
-            subscriber = self._group.lane.subscriber
-            log.warning("attempt %d of %s on %r failed", event.attempt, subscriber, self.topic, exc_info=error)
+            tell(log, event, self._group.lane.subscriber, error)
         return verdict
 
     async def aclose(self) -> None:  # noqa: D102

@@ -53,9 +53,13 @@ def _check(type_: Any) -> Any:
     except TypeError:  # an annotation that has no hash
         pass
     raise UnsupportedType(
-        f"application/octet-stream carries bytes, bytearray or memoryview, not {type_!r}; "
+        f"application/octet-stream carries bytes, bytearray or memoryview, not {_name(type_)}; "
         "annotate one of them, or choose another content type such as application/json"
     )
+
+
+def _name(type_: Any) -> str:
+    return type_.__qualname__ if isinstance(type_, type) and not hasattr(type_, "__args__") else repr(type_)
 
 
 @hookimpl

@@ -16,7 +16,7 @@ from micro_core import Buffer, Codec, Decode, DecodeError, Encode, NoOptions, Un
 
 from micro_codec_json import models
 from micro_codec_json.checks import MAX_DEPTH, has_infinity, too_deep
-from micro_codec_json.shape import Shape, shape_of
+from micro_codec_json.shape import Shape, name_of, shape_of
 
 __all__ = ["MAX_DEPTH", "JsonCodec", "micro_codec"]
 
@@ -51,7 +51,7 @@ class JsonCodec(Codec):
         try:
             plain = msgspec.json.Decoder(type_, dec_hook=models.dec_hook).decode
         except Exception as error:
-            raise UnsupportedType(f"JSON cannot carry {type_!r}: {error}") from error
+            raise UnsupportedType(f"JSON cannot carry {name_of(type_)}: {error}") from error
         mend = _lenient(type_, shape) if shape.integers else _fail(type_)
         return (
             _deep_decoder(_copying(plain) if shape.raw else plain, mend) if shape.unbounded else _decoder(plain, mend)
@@ -103,7 +103,8 @@ def _checked_encoder(plain: Encode, builtins: Callable[[Any], Any], type_: Any) 
 
 
 def _unsupported(value: Any, type_: Any, error: Exception) -> UnsupportedType:
-    return UnsupportedType(f"a {type(value).__qualname__} cannot be JSON of {type_!r}: {models.explain(error)}")
+    what = f"this {type(value).__qualname__} cannot be written as JSON of {_name(type_)}"
+    return UnsupportedType(f"{what}: {models.explain(error)}")
 
 
 Mend = Callable[[Buffer, Exception], Any]
@@ -165,7 +166,7 @@ def _lenient(type_: Any, shape: Shape) -> Mend:
 
 
 def _name(type_: Any) -> str:
-    return type_.__qualname__ if isinstance(type_, type) else repr(type_)
+    return type_.__qualname__ if isinstance(type_, type) and not hasattr(type_, "__args__") else repr(type_)
 
 
 @hookimpl

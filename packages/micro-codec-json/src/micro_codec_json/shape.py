@@ -34,10 +34,17 @@ def shape_of(type_: Any) -> Shape:
     try:
         info = inspect.type_info(type_)
     except Exception as error:
-        raise UnsupportedType(f"JSON cannot carry {type_!r}: {error}{_cure(error)}") from error
+        raise UnsupportedType(f"JSON cannot carry {name_of(type_)}: {error}{_cure(error)}") from error
     shape = Shape()
     _look(info, shape, type_)
     return shape
+
+
+def name_of(type_: Any) -> str:
+    """An annotation, for people."""
+    if not isinstance(type_, type) or hasattr(type_, "__args__"):
+        return repr(type_)
+    return type_.__qualname__ if type_.__module__ == "builtins" else f"{type_.__module__}.{type_.__qualname__}"
 
 
 def _cure(error: Exception) -> str:
@@ -84,8 +91,9 @@ def _note(info: inspect.Type, shape: Shape, type_: Any) -> None:
             shape.raw = shape.unbounded = True
         case inspect.CustomType(cls=cls):
             if not is_model(cls):
+                part = "" if cls is type_ else f", which is part of {name_of(type_)}"
                 raise UnsupportedType(
-                    f"JSON cannot carry {cls.__module__}.{cls.__qualname__}, which is part of {type_!r}: "
+                    f"JSON cannot carry {name_of(cls)}{part}: "
                     "make it a dataclass, a TypedDict, a msgspec.Struct, an attrs class or a pydantic model"
                 )
             shape.unbounded = shape.floats = True

@@ -103,7 +103,8 @@ def load(kind: str, wanted: str, *, selected_by: str = "", references: bool = Tr
                 f"{kind} {wanted!r}{where}: a file may name installed plugins only; "
                 f"name a class in code, on the command line or by MICRO_{kind.upper()}"
             )
-        return Loaded(kind, wanted, _checked(kind, _resolve(wanted, where), f"{kind} {wanted!r}{where}"), None)
+        title = f"{kind} {wanted!r}{where}"
+        return Loaded(kind, wanted, _checked(kind, _resolve(wanted, title), title), None)
     plugin = _choose(f"micro.{kind}", kind, wanted, where)
     return Loaded(kind, plugin.name, load_plugin(kind, plugin, where), plugin)
 
@@ -214,10 +215,9 @@ def _choose(group: str, kind: str, wanted: str, where: str) -> InstalledPlugin:
     if len(chosen) == 1:
         return chosen[0]
     if not named:
-        raise UnknownPlugin(
-            f"no {kind} named {name!r} is installed{where}; {did_you_mean(name, {p.name for p in installed})}. "
-            f"It would come with a distribution such as micro-{kind}-{name}"
-        )
+        known = did_you_mean(name, {plugin.name for plugin in installed})
+        hint = "" if known.endswith("?") else f"; it would come with a distribution such as micro-{kind}-{name}"
+        raise UnknownPlugin(f"no {kind} named {name!r} is installed{where}; {known}{hint}")
     if not chosen:
         raise UnknownPlugin(f"{kind} {name!r} is not offered by {distribution!r}{where}; it is by {_claimants(named)}")
     ways = " or ".join(f"{name}@{plugin.distribution}" for plugin in chosen)
@@ -271,12 +271,12 @@ def _manager_of(modules: Iterable[tuple[InstalledPlugin, ModuleType]], title: st
     return manager
 
 
-def _resolve(reference: str, where: str) -> object:
+def _resolve(reference: str, title: str) -> object:
     module, _, attribute = reference.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as error:
-        raise BrokenPlugin(f"{reference!r}{where} cannot be had: {type(error).__name__}: {error}") from error
+        raise BrokenPlugin(f"{title} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _checked(kind: str, answer: object, title: str) -> type[Any]:

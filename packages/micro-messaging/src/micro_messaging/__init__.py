@@ -5,7 +5,7 @@ The rest (`handle`, `Waker`, `supervise`) is the little async around it.
 """
 
 from micro_messaging.duplicates import DuplicateFilter
-from micro_messaging.handling import ACKED, HandledEvent, Verdict, check_options, failed, handle
+from micro_messaging.handling import ACKED, HandledEvent, Verdict, check_options, failed, handle, tell
 from micro_messaging.lane import MEBIBYTE, Blocked, DeadLetter, Delivery, Lane, Letter, Limits, Tally, offer
 from micro_messaging.redelivery import Redelivery
 from micro_messaging.tasks import Waker, supervise
@@ -35,4 +35,5 @@ __all__ = [
     "handle",
     "offer",
     "supervise",
+    "tell",
 ]

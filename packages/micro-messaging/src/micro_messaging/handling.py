@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from micro_core import Capability, ConfigurationError, Event, EventHandler, Message, SubscribeOptions
+from micro_core import Capability, ConfigurationError, DecodeError, Event, EventHandler, Message, SubscribeOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,12 @@ async def handle(handler: EventHandler, event: HandledEvent, *, manual_ack: bool
         error = raised
         event.decide(failed(raised))
     return event.decide(_UNDECIDED if manual_ack else ACKED), error
+
+
+def tell(log: logging.Logger, event: Event, who: str, error: Exception) -> None:
+    """Logs that a handler raised; in one line for an event that cannot be decoded, for its text says it all."""
+    trace = None if isinstance(error, DecodeError) else error
+    log.warning("attempt %d of %s on %r failed: %s", event.attempt, who, event.topic, error, exc_info=trace)
 
 
 def check_options(broker: str, capabilities: AbstractSet[Capability], options: SubscribeOptions) -> None:

@@ -197,7 +197,7 @@ class Attempts:
             error = self._late(processed=failure.processed)
         else:
             failed_before = not failure.processed
-            error = (ServiceUnavailable if failed_before else BadGateway)(f"{_shown(node)}: {failure}", id=CLIENT_ID)
+            error = (ServiceUnavailable if failed_before else BadGateway)(_at(node, failure), id=CLIENT_ID)
             error.outcome = Outcome.NOT_PROCESSED if failed_before else Outcome.UNKNOWN
         error.__cause__ = failure
         return error
@@ -238,6 +238,12 @@ class Attempts:
         error.node = call.attempts[-1].node.id if call.attempts else None
         error.elapsed = self._client.clock() - self._started
         return error
+
+
+def _at(node: Node | None, failure: TransportError) -> str:
+    """The transport's own words, with the address unless they name it."""
+    text, address = str(failure), _shown(node)
+    return text if address in text else f"{address}: {text}"
 
 
 def _shown(node: Node | None) -> str:

@@ -46,7 +46,7 @@ def _bind(served: Served, head: Head) -> Binding:
     if handler is not None and head.get(":method", "POST") != "POST":
         raise MethodNotAllowed(f"{endpoint} is called by POST, not {head[':method']}")
     if handler is not None and content_type in _FORMS:
-        raise UnsupportedMediaType(f"{content_type} is not taken; send JSON, for example by curl --json '{{…}}'")
+        raise UnsupportedMediaType(f"{content_type} is not taken; send JSON as application/json, as curl --json does")
     binding = served.bind(endpoint, content_type)
     if binding.handler.streaming:
         raise BadRequest(f"{endpoint} is a stream, which plain HTTP cannot carry; call it by a client of Go Micro")

@@ -165,7 +165,7 @@ def check_types(service: str, handlers: Sequence[Handler], codecs: Codecs) -> No
         if name in names:
             raise ConfigurationError(f"{service}: two handlers are named {name}; name one by @micro.endpoint(…)")
         names.add(name)
-        _check_handler(f"{service} {name}", handler, codecs, order)
+        _check_handler(f"endpoint {name} of service {service!r}", handler, codecs, order)
 
 
 def _check_handler(title: str, handler: Handler, codecs: Codecs, order: Sequence[str]) -> None:
@@ -174,11 +174,11 @@ def _check_handler(title: str, handler: Handler, codecs: Codecs, order: Sequence
         try:
             Binding(handler, content_type, codecs(content_type))
         except (UnsupportedType, ConfigurationError) as error:
-            reasons.append(f"{content_type}: {error}")
+            reasons.append(str(error))
         else:
             return
     why = "; ".join(reasons) if reasons else "no codec is installed, micro-codec-json would be one"
-    raise ConfigurationError(f"{title}: no installed codec carries its types ({why})")
+    raise ConfigurationError(f"{title}: no installed codec carries its types: {why}")
 
 
 def _endpoint(head: Head) -> str:

@@ -87,16 +87,16 @@ class Pipe:
 class MemoryExchange(Exchange):
     """One end. `on_reset` tells the other side's call, which has no `recv` to learn it from."""
 
-    __slots__ = ("__weakref__", "_incoming", "_max_message", "_on_reset", "_other", "_outgoing")
+    __slots__ = ("__weakref__", "_incoming", "_message_limit", "_on_reset", "_other", "_outgoing")
 
-    def __init__(self, request: Head, peer: Peer, incoming: Pipe, outgoing: Pipe, max_message: int) -> None:
+    def __init__(self, request: Head, peer: Peer, incoming: Pipe, outgoing: Pipe, message_limit: int) -> None:
         self.request = request
         self.reply: Head = {}
         self.trailer: Head = {}
         self.peer = peer
         self._incoming = incoming
         self._outgoing = outgoing
-        self._max_message = max_message
+        self._message_limit = message_limit
         self._other: MemoryExchange | None = None
         self._on_reset: Callable[[Reset], None] | None = None
 
@@ -106,8 +106,8 @@ class MemoryExchange(Exchange):
         self._on_reset = on_reset
 
     async def send(self, body: Buffer) -> None:  # noqa: D102
-        if len(body) > self._max_message:
-            text = f"{len(body)} bytes are over the limit of {self._max_message} for a message (option max_message)"
+        if len(body) > self._message_limit:
+            text = f"{len(body)} bytes are over the limit of {self._message_limit} for a message (option message_limit)"
             raise TransportError(text, Reset.PROTOCOL, processed=True)
         await self._outgoing.put(bytes(body))
 

@@ -50,7 +50,7 @@ class MemoryTransport(Transport):
 
         address: str = option("", help="which store of this process to use")
         buffer: int = option(16, help="messages that a stream keeps in each direction before senders wait", minimum=1)
-        max_message: int = option(4 * 1024 * 1024, help="bytes of the largest message", minimum=1)
+        message_limit: int = option(4 * 1024 * 1024, help="bytes of the largest message", minimum=1)
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -82,8 +82,8 @@ class MemoryTransport(Transport):
         self, address: str, request: Message, *, verify_name: str | None = None, deadline: float
     ) -> Message:
         listener = self._reach(address, request.head, deadline)
-        if len(request.body) > self._options.max_message:
-            return _too_large(request.body, self._options.max_message)
+        if len(request.body) > self._options.message_limit:
+            return _too_large(request.body, self._options.message_limit)
         work = listener.accept(dict(request.head), self._peer)
         if isinstance(work, Message):
             return _copy(work)
@@ -93,8 +93,8 @@ class MemoryTransport(Transport):
         answer = Answer(work)
         listener.start(answer, bytes(request.body))
         reply = await answer.wait(deadline)
-        if len(reply.body) > self._options.max_message:
-            raise TransportError(_over(reply.body, self._options.max_message), Reset.PROTOCOL, processed=True)
+        if len(reply.body) > self._options.message_limit:
+            raise TransportError(_over(reply.body, self._options.message_limit), Reset.PROTOCOL, processed=True)
         return reply
 
     async def open(  # noqa: D102
@@ -104,7 +104,7 @@ class MemoryTransport(Transport):
         work = listener.accept(dict(head), self._peer)
         there, back = Pipe(self._options.buffer), Pipe(self._options.buffer)
         near = MemoryExchange(
-            dict(head), Peer(listener.address, protocol="memory"), back, there, self._options.max_message
+            dict(head), Peer(listener.address, protocol="memory"), back, there, self._options.message_limit
         )
         if isinstance(work, UnaryCall):
             work.cancel(Reset.PROTOCOL)
@@ -113,7 +113,7 @@ class MemoryTransport(Transport):
             back.end(dict(work.head))
             there.fail(Reset.REFUSED)
             return near
-        far = MemoryExchange(dict(head), self._peer, there, back, self._options.max_message)
+        far = MemoryExchange(dict(head), self._peer, there, back, self._options.message_limit)
         near.replies_from(far, work.cancel)
         self._opened.add(near)
         listener.start(Streaming(work, far))
@@ -284,7 +284,7 @@ def _copy(message: Message) -> Message:
 
 
 def _over(body: Buffer, limit: int) -> str:
-    return f"{len(body)} bytes are over the limit of {limit} for a message (option max_message)"
+    return f"{len(body)} bytes are over the limit of {limit} for a message (option message_limit)"
 
 
 def _too_large(body: Buffer, limit: int) -> Message:
