@@ -85,6 +85,8 @@ class DoubleExchange(Exchange):
             self.incoming.fail(Reset.GONE)
         if self.outgoing.failure:
             raise TransportError("over", self.outgoing.failure, processed=True)
+        if body and self.quirk == "the end's body is a message":
+            self.outgoing.items.append(bytes(body))
         if not self.outgoing.ended:
             self.outgoing.trailer = {} if self.quirk == "drops trailers" else dict(trailer or {})
             if self.quirk == "always a trailer" and trailer is None:
@@ -99,7 +101,8 @@ class DoubleExchange(Exchange):
             return bytes(body)
         while not incoming.items and not incoming.ended and incoming.failure is None:
             await look_again()
-        if self.other is not None and self.quirk != "no reply head":
+        ends = self.quirk == "no reply head at the end" and not incoming.items
+        if self.other is not None and self.quirk != "no reply head" and not ends:
             self.reply = dict(self.other.reply)
         if self.quirk == "a reset drops messages" and incoming.failure:
             incoming.items.clear()
@@ -148,8 +151,14 @@ class DoubleListener(Listener):
         self.draining = self.quirk != "drain goes on serving"
         if self.quirk == "drain returns at once":
             return
+        if self.quirk == "drain cuts streams":
+            for exchange in self.exchanges:
+                exchange.reset(Reset.GONE)
         while self.works and (anyio.current_time() < deadline or self.quirk == "drain waits for ever"):
             await look_again()
+        if self.quirk == "drain ends the work":
+            for work in tuple(self.works):
+                work.cancel(Reset.GONE)
 
     async def aclose(self) -> None:
         if self.quirk == "cancelled aclose does nothing":
@@ -219,8 +228,10 @@ class Double(Transport):
         if self.quirk != "any address" and not (host and port.isdigit() and int(port) < 65536):
             raise ValueError(f"no address: {address!r}")
 
-    def reach(self, address: str) -> DoubleListener:
+    def reach(self, address: str, *, streams: bool = False) -> DoubleListener:
         listener = self.net.get(address)
+        if streams and isinstance(listener, DoubleListener) and self.quirk == "streams are opened while draining":
+            return listener
         if not isinstance(listener, DoubleListener):
             raise TransportError("refused", Reset.REFUSED, processed=self.quirk == "a dial that failed is unknown")
         if listener.draining:
@@ -232,6 +243,10 @@ class Double(Transport):
             await in_a_callback()
         self.check(address, request.head)
         listener = self.reach(address)
+        if self.quirk == "marks requests":
+            request.head["x-mark"] = "1"
+        if self.quirk == "empties requests":
+            request = self.emptied(request)
         if len(request.body) > LIMIT and self.quirk != "any request":
             return Message({"micro-error": "too large"})
         head = request.head if self.quirk == "shares heads" else dict(request.head)
@@ -257,6 +272,10 @@ class Double(Transport):
         work.cancel(Reset.DEADLINE)
         raise TransportError("deadline", Reset.DEADLINE, processed=True)
 
+    def emptied(self, request: Message) -> Message:
+        sent, request.body = Message(request.head, request.body), b""
+        return sent
+
     async def reply(self, slot: dict[str, Any], deadline: float) -> Message:
         while "done" not in slot:
             await look_again()
@@ -273,13 +292,13 @@ class Double(Transport):
         self, address: str, head: Any, *, opening: Any = b"", verify_name: Any = None, deadline: float
     ) -> Exchange:
         self.check(address, head)
-        listener = self.reach(address)
+        listener = self.reach(address, streams=True)
         work = listener.accept(dict(head), PEER)
         there, back = Pipe(), Pipe()
         near = DoubleExchange(self.quirk, head, back, there)
         self.opened.append(near)
         if isinstance(work, Message):
-            back.ended, back.trailer = True, {} if self.quirk == "empty refusals" else dict(work.head)
+            self.refuse(back, work)
             return near
         far = DoubleExchange(self.quirk, head, there, back)
         near.other, near.work = far, work
@@ -291,7 +310,16 @@ class Double(Transport):
         listener.owner.group.start_soon(listener.run, work, far, {})
         if self.quirk == "the deadline is for life":
             self.group.start_soon(cut, near, deadline)
+        while self.quirk == "an opening waits for an answer" and not (back.items or back.ended):
+            await look_again()
         return near
+
+    def refuse(self, back: Pipe, refusal: Message) -> None:
+        back.ended, back.trailer = True, {} if self.quirk == "empty refusals" else dict(refusal.head)
+        if self.quirk == "a refusal without error is a message" and "micro-error" not in refusal.head:
+            back.items.append(refusal.body)
+        if self.quirk == "a refusal is a reset":
+            back.ended, back.failure = False, Reset.REFUSED
 
     async def listen(self, address: str, accept: Any) -> Listener:
         try:
@@ -347,6 +375,8 @@ BROKEN = [
     ("drops heads", "heads_and_bodies_arrive_as_they_were_sent"),
     ("raises replies", "call_returns_the_reply_whatever_its_head_says"),
     ("shares heads", "a_head_that_was_given_may_be_changed_by_whoever_got_it"),
+    ("marks requests", "the_request_is_left_as_it_is"),
+    ("empties requests", "the_request_is_left_as_it_is"),
     ("mixes replies", "many_calls_at_once_each_get_their_own_reply"),
     ("no deadline", "at_the_deadline_the_outcome_is_unknown_and_the_work_is_cancelled"),
     ("cancelled calls run on", "a_cancelled_call_cancels_the_work"),
@@ -367,6 +397,10 @@ BROKEN = [
     ("drain waits for ever", "drain_returns_at_the_deadline"),
     ("drain goes on serving", "calls_that_arrive_while_draining_may_be_tried_elsewhere"),
     ("draining loses calls", "calls_that_arrive_while_draining_may_be_tried_elsewhere"),
+    ("streams are opened while draining", "streams_that_arrive_while_draining_may_be_opened_elsewhere"),
+    ("draining loses calls", "streams_that_arrive_while_draining_may_be_opened_elsewhere"),
+    ("drain cuts streams", "drain_leaves_accepted_work_alone_also_at_the_deadline"),
+    ("drain ends the work", "drain_leaves_accepted_work_alone_also_at_the_deadline"),
     ("aclose cancels without a reason", "aclose_cancels_running_calls_with_gone_and_is_idempotent"),
     ("closes once", "aclose_cancels_running_calls_with_gone_and_is_idempotent"),
     ("cancelled aclose does nothing", "aclose_closes_the_address_also_when_cancelled"),
@@ -380,6 +414,12 @@ BROKEN = [
     ("mixes streams", "many_streams_at_once_do_not_mix"),
     ("request is empty", "request_is_what_the_caller_opened_with"),
     ("the opening is a message", "the_body_of_the_opening_message_is_no_message"),
+    ("an opening waits for an answer", "open_returns_when_the_opening_was_sent"),
+    ("empty refusals", "a_refusal_of_the_opening_ends_the_exchange_and_is_its_trailer"),
+    ("a refusal is a reset", "a_refusal_of_the_opening_ends_the_exchange_and_is_its_trailer"),
+    ("a refusal without error is a message", "a_refusal_of_the_opening_ends_the_exchange_and_is_its_trailer"),
+    ("the end's body is a message", "a_body_that_comes_with_the_end_is_no_message"),
+    ("no reply head at the end", "the_reply_head_is_complete_once_recv_raised"),
     ("no reply head", "the_reply_head_is_complete_once_recv_returned"),
     ("the deadline is for life", "the_deadline_covers_opening_it_not_its_life"),
     ("takes everything", "send_waits_while_the_peer_does_not_read"),

@@ -109,34 +109,6 @@ class ExchangeConformance(ComponentSuite):
             assert [stream.runs for stream in behind.streams] == [1] * 20
 
     @bounded
-    async def test_request_is_what_the_caller_opened_with(self, make_transport: MakeTransport) -> None:
-        heads: list[Head] = []
-
-        async def note(exchange: Exchange) -> None:
-            heads.append(exchange.request)
-            await echo_stream(exchange)
-
-        head = {**STREAM_HEAD, "x-mine": "1"}
-        async with (
-            self.between(make_transport, stream=note) as (client, behind),
-            self.opened(client, behind, head) as exchange,
-        ):
-            assert exchange.request.items() >= head.items()
-            await exchange.send(b"x")
-            await exchange.recv()
-        assert heads[0].items() >= head.items()
-
-    @bounded
-    async def test_the_body_of_the_opening_message_is_no_message(self, make_transport: MakeTransport) -> None:
-        async with self.between(make_transport) as (client, behind):
-            exchange = await client.open(
-                behind.address, dict(STREAM_HEAD), opening=b"{}", deadline=anyio.current_time() + 5
-            )
-            await exchange.send(b"first")
-            assert await exchange.recv() == b"first"
-            exchange.reset(Reset.CANCELLED)
-
-    @bounded
     async def test_the_reply_head_is_complete_once_recv_returned(self, make_transport: MakeTransport) -> None:
         async def answer(exchange: Exchange) -> None:
             exchange.reply["x-answer"] = "42"
@@ -148,14 +120,16 @@ class ExchangeConformance(ComponentSuite):
             assert exchange.reply["x-answer"] == "42"
 
     @bounded
-    async def test_the_deadline_covers_opening_it_not_its_life(self, make_transport: MakeTransport) -> None:
-        async with self.between(make_transport) as (client, behind):
-            exchange = await client.open(behind.address, dict(STREAM_HEAD), deadline=anyio.current_time() + 0.2)
-            until = anyio.current_time() + 0.4
-            while anyio.current_time() < until:
-                await exchange.send(b"x")
-                assert await exchange.recv() == b"x"
-            exchange.reset(Reset.CANCELLED)
+    async def test_the_reply_head_is_complete_once_recv_raised(self, make_transport: MakeTransport) -> None:
+        async def answer(exchange: Exchange) -> None:
+            exchange.reply["x-answer"] = "42"
+            await exchange.end({"micro-error": '{"code":404}'})
+
+        async with self.streaming(make_transport, stream=answer) as (exchange, _behind):
+            with pytest.raises(EndOfStream):
+                await exchange.recv()
+            assert exchange.reply["x-answer"] == "42"
+            assert exchange.trailer["micro-error"] == '{"code":404}'
 
     # send
 
@@ -275,6 +249,22 @@ class ExchangeConformance(ComponentSuite):
             go.set()
             received, _ = await self.until_end(exchange)
         assert received == [b"1", b"2", b"3"]
+
+    @bounded
+    async def test_a_body_that_comes_with_the_end_is_no_message(self, make_transport: MakeTransport) -> None:
+        heard: list[list[bytes]] = []
+
+        async def end_alike(exchange: Exchange) -> None:
+            received, _ = await self.until_end(exchange)
+            heard.append(received)
+            await exchange.send(b"1")
+            await exchange.end(body=b"{}")
+
+        async with self.streaming(make_transport, stream=end_alike) as (exchange, _behind):
+            await exchange.send(b"1")
+            await exchange.end(body=b"{}")
+            received, _ = await self.until_end(exchange)
+        assert (heard, received) == ([[b"1"]], [b"1"])
 
     @bounded
     async def test_end_is_idempotent(self, make_transport: MakeTransport) -> None:
