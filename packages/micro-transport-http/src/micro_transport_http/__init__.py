@@ -30,7 +30,7 @@ from micro_core import (
 )
 from micro_http import HTTPClient, HTTPListener, Limits, listen
 
-from micro_transport_http.streams import ServerExchange, is_end, opened
+from micro_transport_http.streams import ServerExchange, ending, is_end, last_head, opened
 
 __all__ = ["HTTPTransport", "micro_transport"]
 
@@ -135,8 +135,15 @@ def _accepted(accept: Accept, head: Head, peer: Peer) -> UnaryCall | StreamCall 
         return _Stray()
     answer = accept(head.copy(), peer)
     if type(answer) is Message:
-        answer.head["connection"] = "close"
+        return _ending(answer)
     return answer
+
+
+def _ending(refusal: Message) -> Message:
+    """A refusal ends the stream; one without an error of its own needs an EOS, in front: what follows is trailer."""
+    head = refusal.head if ending(refusal.head) else {**last_head(None), **refusal.head}
+    head["connection"] = "close"
+    return Message(head, refusal.body, refusal.trailer)
 
 
 _LEAVING = json.dumps(
