@@ -138,6 +138,8 @@ class HTTPListener(Listener):
             self._close()
         with anyio.CancelScope(shield=True), anyio.move_on_after(_PATIENCE):
             await self.loop.checkpoint()
+            if self._acceptor is not None:
+                await self._acceptor.settled()
             while self.connections:
                 self._changed = self.loop.waiter()
                 await self._changed

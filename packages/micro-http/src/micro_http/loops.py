@@ -80,7 +80,10 @@ class Acceptor(Protocol):
     """Something that accepts connections until it is closed."""
 
     def close(self) -> None:
-        """Closes when everything is sent."""
+        """Accepts no more."""
+
+    async def settled(self) -> None:
+        """Returns when every connection that was accepted is driven by its protocol."""
 
 
 class Loop(ABC):
@@ -185,6 +188,10 @@ class _AsyncioAcceptor:
             self._open = False
             self._loop.remove_reader(self._bound.fileno())
             self._bound.close()
+
+    async def settled(self) -> None:
+        while self._adopting:
+            await asyncio.wait(self._adopting)
 
 
 async def _adopt(loop: asyncio.AbstractEventLoop, peer: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:

@@ -103,9 +103,12 @@ class _TrioAcceptor:
         self._listener = listener
 
     def close(self) -> None:
-        """Closes when everything is sent."""
+        """Accepts no more."""
         self._scope.cancel()
         self._listener.socket.close()
+
+    async def settled(self) -> None:
+        """At once: between accepting and driving a connection nothing is awaited."""
 
 
 def _start(work: Coroutine[Any, Any, None]) -> object:
