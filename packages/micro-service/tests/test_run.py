@@ -238,7 +238,7 @@ def test_a_handler_without_annotations_is_one_line_and_exit_code_2(start: Start)
     code, _, err = ended(start(program))
     assert code == 2
     assert "Traceback" not in err
-    assert "error: Wrong.hello has no return annotation; write async def hello" in err
+    assert "error: Wrong.hello has no return annotation; write `async def hello" in err
 
 
 def test_any_other_error_at_start_is_raised(start: Start) -> None:

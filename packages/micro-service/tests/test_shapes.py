@@ -176,9 +176,9 @@ class Arguments:
     [
         (
             NoReturn,
-            r"NoReturn.hello has no return annotation; write async def hello\(self, request: Req",
+            r"NoReturn.hello has no return annotation; write `async def hello\(self, request: Req",
         ),
-        (NoRequest, r"NoRequest.hello: 'request' has no annotation; write async def hello"),
+        (NoRequest, r"NoRequest.hello: 'request' has no annotation; write `async def hello"),
         (Two, r"Two.hello takes \(first, second\); an endpoint takes one request: put them into one dataclass"),
         (Unresolved, r"Unresolved.hello: the annotation 'Decimal' cannot be found in module .*TYPE_CHECKING"),
         (PlainIterator, r"PlainIterator.hello returns a plain iterator; write an async generator"),

@@ -172,6 +172,7 @@ class Parts:
 
     async def _build(self, kind: str) -> Any:
         chosen = self.config.plugin(kind)
+        warn_of(self.config)
         log.info("%s, chosen by %s", chosen.loaded, chosen.source)
         collaborators = [await self._get(part) for part in _NEEDS[kind]]
         options = self._broker_options(chosen.options) if kind == "broker" else chosen.options
@@ -268,6 +269,12 @@ def configured_codecs(config: Config) -> dict[str, Codec]:
             codec: Codec = cls(options)
             found.update(dict.fromkeys(cls.content_types, codec))
     return found
+
+
+def warn_of(config: Config) -> None:
+    """Logs what the configuration has found; an unknown option shows when the plugin it is for is first loaded."""
+    for warning in config.new_warnings():
+        log.warning("%s", warning)
 
 
 def preload(config: Config, objects: Mapping[str, object]) -> None:

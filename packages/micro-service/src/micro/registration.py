@@ -86,7 +86,8 @@ class Registration:
                 else ConfigurationError(f"{self._record.name!r} cannot be registered with {self._name}: {error}")
             )
             self.settled.set()
-        self._lose(str(error))
+        else:
+            self._lose(str(error))
 
     def _lose(self, why: str) -> None:
         if not self._lost:
@@ -112,6 +113,8 @@ class Registration:
                 registry = await self._registry()
                 await registry.deregister(self._record)
         except (MicroError, TimeoutError) as error:
+            if not self._registered:  # it may be there all the same, if an answer was lost
+                return
             log.warning(
                 "%s could not be deregistered from %s (%s); it disappears within %g s",
                 self._record.name, self._name, str(error) or "no answer", self._settings.register_ttl,

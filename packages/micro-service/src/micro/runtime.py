@@ -24,7 +24,7 @@ from micro.caller import Caller
 from micro.config import Config
 from micro.middleware import answers, chain
 from micro.outgoing import Outgoing
-from micro.parts import Parts, preload
+from micro.parts import Parts, preload, warn_of
 from micro.publishing import Publisher
 
 if TYPE_CHECKING:
@@ -63,8 +63,7 @@ class Runtime:
         preload(self.config, self.objects)
         self.extensions = load_extensions(self.config.settings.extensions_disabled)
         self._middleware = (*answers(self.extensions.hook.micro_client_middleware, self.host), *self._middleware)
-        for warning in self.config.warnings:
-            log.warning("%s", warning)
+        warn_of(self.config)
         self.tasks = await anyio.create_task_group().__aenter__()
         await self.tasks.start(self.parts.run)
         return self

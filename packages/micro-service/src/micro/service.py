@@ -255,7 +255,7 @@ class Service:
             for lifespan in answers(runtime.extensions.hook.micro_lifespan, self):
                 await stack.enter_async_context(lifespan)
             for made in self._lifespans:
-                await stack.enter_async_context(made())
+                await stack.enter_async_context(_surrounding(made))
             self._serving = await stack.enter_async_context(self._serve(runtime))
             await self._hooks.run("after_start")
             self._stack = stack.pop_all()
@@ -286,3 +286,16 @@ class Service:
 
     def __repr__(self) -> str:
         return f"<micro.Service {self.name!r}>"
+
+
+def _surrounding(made: Callable[[], AbstractAsyncContextManager[Any]]) -> AbstractAsyncContextManager[Any]:
+    lifespan: Any = made()
+    if isinstance(lifespan, AbstractAsyncContextManager):
+        return lifespan
+    if inspect.iscoroutine(lifespan):
+        lifespan.close()
+    name = getattr(made, "__qualname__", repr(made))
+    raise ConfigurationError(
+        f"lifespan {name} is neither an async generator nor an async context manager; "
+        f"write `async def {getattr(made, '__name__', 'life')}(): …; yield`"
+    )

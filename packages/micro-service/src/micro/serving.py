@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import anyio
 from micro_core import (
+    ConfigurationError,
     Endpoint,
     Handler,
     Listener,
@@ -80,7 +81,7 @@ class Serving:
     async def _start(self) -> None:
         settings, parts = self._settings, self._runtime.parts
         server = await parts.server()
-        self._listener = await server.serve(settings.server_address, settings.server_name, self._handlers)
+        self._listener = await self._listen(server)
         self.address = self._listener.address
         await self._subscribe()
         self.record = self._record(server)
@@ -95,6 +96,15 @@ class Serving:
             if waited is not None and waited.refused is not None:
                 raise waited.refused
         self._tell_who_can_call()
+
+    async def _listen(self, server: Server) -> Listener:
+        address = self._settings.server_address
+        try:
+            return await server.serve(address, self._settings.server_name, self._handlers)
+        except ConfigurationError as error:
+            if not address or address not in str(error):
+                raise
+            raise ConfigurationError(f"{self._runtime.config.source('server.address')}: {error}") from error
 
     @property
     def _at(self) -> str:

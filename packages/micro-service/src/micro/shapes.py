@@ -138,9 +138,9 @@ def method_of(cls: type[Any], name: str) -> Method:
     hints = _hints(function, where)
     parameter = _parameter(function, where, bound=bound)
     if "return" not in hints:
-        raise ConfigurationError(f"{where} has no return annotation; write {_EXAMPLE.format(name=name)}")
+        raise ConfigurationError(f"{where} has no return annotation; write `{_EXAMPLE.format(name=name)}`")
     if parameter and parameter not in hints:
-        raise ConfigurationError(f"{where}: {parameter!r} has no annotation; write {_EXAMPLE.format(name=name)}")
+        raise ConfigurationError(f"{where}: {parameter!r} has no annotation; write `{_EXAMPLE.format(name=name)}`")
     marked: Marked = getattr(function, _MARK, Marked(None, False, {}))
     shape, request, reply = _shape(function, hints.get(parameter), hints["return"], where)
     threaded = shape in (Shape.UNARY, Shape.CLIENT_STREAMING) and not _is_coroutine(function)

@@ -20,6 +20,7 @@ from micro_core import (
     SubscribeOptions,
     SubscriberMiddleware,
     UnsupportedContentType,
+    UnsupportedType,
 )
 
 from micro.context import current
@@ -84,6 +85,8 @@ def event_handler(
         ConfigurationError: the function cannot be subscribed.
     """
     event_type = subscriber.event_type()
+    if event_type is not Event:
+        _check_type(codecs, event_type, subscriber)
     decode = _Decoders(codecs, event_type, subscriber) if event_type is not Event else None
     call = _invoker(subscriber.function)
 
@@ -115,6 +118,20 @@ def _invoker(function: Callable[..., Any]) -> Callable[[Any], Any]:
     return threaded
 
 
+def _check_type(codecs: Codecs, event_type: Any, subscriber: Subscriber) -> None:
+    """Raises ConfigurationError for an event that no installed codec can decode, as a server does for a request."""
+    reasons: list[str] = []
+    for content_type in sorted(codecs.content_types, key=lambda name: (name != DEFAULT_CONTENT_TYPE, name)):
+        try:
+            codecs(content_type).decoder(event_type)
+        except (UnsupportedType, ConfigurationError) as error:
+            reasons.append(str(error))
+        else:
+            return
+    why = "; ".join(reasons) or "no codec is installed, micro-codec-json would be one"
+    raise ConfigurationError(f"subscriber {subscriber.where}: no installed codec carries its event: {why}")
+
+
 class _Decoders:
     """The decoders of one event type, by content type."""
 
@@ -129,7 +146,7 @@ class _Decoders:
         content_type = content_type.partition(";")[0].strip().lower()
         try:
             return self._decoder(content_type)(event.message.body)
-        except (DecodeError, UnsupportedContentType) as error:
+        except (DecodeError, UnsupportedContentType, UnsupportedType) as error:
             raise DecodeError(
                 f"an event on topic {event.topic!r} cannot be decoded for subscriber {self._subscriber.where} "
                 f"({content_type}, {len(event.message.body)} bytes): {error}"

@@ -116,6 +116,15 @@ class Config:
         """Every value resolved so far, settings first; a plugin's once it was asked for."""
         return tuple(self._values)
 
+    def new_warnings(self) -> list[str]:
+        """What was found since the last time that a person should know, though it is no error."""
+        found, self.warnings = self.warnings, []
+        return found
+
+    def source(self, key: str) -> str:
+        """Where a setting was written: `MICRO_SERVER_ADDRESS in the environment`, or `default`."""
+        return next(value.source for value in self._values if value.key == key)
+
     def choice(self, kind: str) -> Choice:
         """Which plugin of the kind, and who said so. Raises ConfigurationError."""
         entries = [entry for entry in self._entries if entry.kind == kind and not entry.option]
@@ -193,7 +202,8 @@ class Config:
 
     def _unknown_option(self, entry: Entry, fields: Mapping[str, OptionField], name: str) -> None:
         if entry.origin is not Origin.ENVIRONMENT or entry.plugin:
-            raise OptionError(f"{entry.source}: {entry.kind} {name!r}: {unknown_option(entry.option, fields)}")
+            known_here = fields if entry.plugin else {**fields, **_settings_of(entry.kind)}
+            raise OptionError(f"{entry.source}: {entry.kind} {name!r}: {unknown_option(entry.option, known_here)}")
         known = [*variables(), *(variable(entry.kind, field) for field in fields)]
         self.warnings.append(_unknown_variable(entry.source.split()[0], known))
 
@@ -221,6 +231,11 @@ class Config:
 
 
 _ONE_SERVICE = frozenset({"server_name", "server_address", "server_advertise"})
+
+
+def _settings_of(kind: str) -> dict[str, OptionField]:
+    """Settings that are written like an option of the kind: `server.address` beside the options of the server."""
+    return {key.removeprefix(f"{kind}."): FIELDS[field] for key, field in KEYS.items() if key.startswith(f"{kind}.")}
 
 
 def _selected_by(choice: Choice) -> str:
