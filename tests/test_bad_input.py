@@ -1,0 +1,409 @@
+"""What a person reads who wrote something wrong, or whose peer did: one clear error, and what can be served is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import micro
+import pytest
+from anyio.abc import SocketAttribute, SocketStream
+from micro_conformance import eventually
+
+SERVICE = """
+from __future__ import annotations
+from dataclasses import dataclass
+import micro
+
+service = micro.Service("greeter"{arguments})
+
+@dataclass
+class Greeting:
+    name: str
+
+{body}
+
+if __name__ == "__main__":
+    service.run()
+"""
+SAY = """
+@service.handler
+class Say:
+    async def hello(self, request: Greeting) -> Greeting:
+        return request
+"""
+
+
+def refusal(folder: Path, *, body: str = SAY, arguments: str = "", **environment: str) -> str:
+    """The one line that `python -m` of a service says before it ends with 2."""
+    (folder / "bad.py").write_text(SERVICE.format(body=body, arguments=arguments))
+    run = subprocess.run(
+        [sys.executable, "-m", "bad"],
+        cwd=folder,
+        env={**os.environ, "MICRO_LOG": "error", "PYTHONPATH": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (run.returncode, run.stdout) == (2, ""), run.stderr
+    assert run.stderr.startswith("error: "), run.stderr
+    assert run.stderr.count("\n") == 1, run.stderr
+    return run.stderr
+
+
+def distribution(folder: Path, name: str, plugin: str, module: str, source: str | None) -> None:
+    """An installed distribution with one registry plugin."""
+    info = folder / f"{name.replace('-', '_')}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[micro.registry]\n{plugin} = {module}\n")
+    if source is not None:
+        (folder / f"{module}.py").write_text(source)
+
+
+HOOK = "from micro_core import hookimpl\n\n@hookimpl\ndef micro_registry(name):\n    return {answer}\n"
+
+
+class TestPlugins:
+    def test_an_unknown_one_says_who_chose_it_what_is_installed_and_what_it_would_come_with(
+        self, tmp_path: Path
+    ) -> None:
+        text = refusal(tmp_path, MICRO_REGISTRY="consul")
+        assert "no registry named 'consul' is installed (selected by MICRO_REGISTRY in the environment)" in text
+        assert "known are mdns, memory; it would come with a distribution such as micro-registry-consul\n" in text
+
+    def test_a_slip_of_the_finger_in_a_file_is_told_with_what_was_meant(self, tmp_path: Path) -> None:
+        (tmp_path / "micro.toml").write_text('[transport]\nplugin = "htttp"\n')
+        text = refusal(tmp_path)
+        assert "no transport named 'htttp' is installed (selected by [transport] plugin in micro.toml)" in text
+        assert text.endswith("did you mean 'http'?\n")
+
+    def test_two_that_claim_a_name_are_told_apart_by_their_distribution(self, tmp_path: Path) -> None:
+        distribution(tmp_path, "acme-mdns", "mdns", "acme_mdns", HOOK.format(answer="None"))
+        text = refusal(tmp_path, MICRO_REGISTRY="mdns")
+        assert "registry 'mdns' (selected by MICRO_REGISTRY in the environment) is claimed by " in text
+        assert "acme-mdns 1.0 and micro-registry-mdns" in text
+        assert text.endswith("choose one by writing mdns@acme-mdns or mdns@micro-registry-mdns\n")
+
+    @pytest.mark.parametrize(
+        ("source", "said"),
+        [
+            pytest.param("import acme_client\n", "needs the module 'acme_client', which is not", id="dependency"),
+            pytest.param("1 / 0\n", "fails while being imported: ZeroDivisionError: division by zero", id="import"),
+            pytest.param(None, "its module acme does not exist; install it again", id="no-module"),
+            pytest.param("x = 1\n", "is registered, but no @hookimpl micro_registry in acme answers", id="no-hook"),
+            pytest.param(
+                HOOK.format(answer="dict"), "is <class 'dict'>, not a class derived from micro_core.Registry", id="type"
+            ),
+        ],
+    )
+    def test_a_broken_one_says_whose_it_is_and_what_is_wrong(
+        self, source: str | None, said: str, tmp_path: Path
+    ) -> None:
+        distribution(tmp_path, "acme-registry", "acme", "acme", source)
+        text = refusal(tmp_path, MICRO_REGISTRY="acme")
+        assert "registry 'acme' of acme-registry 1.0 (selected by MICRO_REGISTRY in the environment)" in text
+        assert said in text
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("arguments", "environment", "said"),
+        [
+            pytest.param(
+                "",
+                {"MICRO_REGISTRY_MDNS_INTERFACE": "lo"},
+                "MICRO_REGISTRY_MDNS_INTERFACE in the environment: registry 'mdns': unknown option 'interface'; "
+                "known are interfaces, port; did you mean 'interfaces'?",
+                id="unknown-in-environment",
+            ),
+            pytest.param(
+                ", options={'transport.http.pool_sise': 3}",
+                {},
+                "transport.http.pool_sise in code: transport 'http': unknown option 'pool_sise'; known are ",
+                id="unknown-in-code",
+            ),
+            pytest.param(
+                ", options={'server.adress': ':0'}",
+                {},
+                "server 'rpc': unknown option 'adress'; known are address, ",
+                id="unknown-setting",
+            ),
+            pytest.param(
+                "",
+                {"MICRO_REGISTER_TTL": "soon"},
+                "MICRO_REGISTER_TTL in the environment: expected a duration such as 5, 0.5, 200ms, 5s or 1m30s, "
+                "not 'soon'",
+                id="duration",
+            ),
+            pytest.param(
+                "",
+                {"MICRO_SERVER_ADDRESS": "8080"},
+                "MICRO_SERVER_ADDRESS in the environment: cannot listen: '8080' is not an address: "
+                "expected host:port, for example 127.0.0.1:8080",
+                id="address",
+            ),
+            pytest.param(
+                ", options={'server.advertise': 'a b'}",
+                {},
+                "the advertised address 'a b' is neither a host nor host:port; write for example 10.0.0.5",
+                id="advertise",
+            ),
+        ],
+    )
+    def test_what_cannot_be_read_says_where_it_was_written_and_what_to_write(
+        self, arguments: str, environment: dict[str, str], said: str, tmp_path: Path
+    ) -> None:
+        assert said in refusal(tmp_path, arguments=arguments, **environment)
+
+    @pytest.mark.anyio
+    async def test_a_variable_that_nobody_knows_is_told_once_and_the_service_serves(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setenv("MICRO_SERVER_ADRESS", ":8080")
+        async with greeter() as (_, client):
+            assert await client.call("greeter", "Say.Hello", Greeting("Ada"), Greeting) == Greeting("Ada")
+        told = [record.getMessage() for record in caplog.records if "ADRESS" in record.getMessage()]
+        assert told == ["MICRO_SERVER_ADRESS in the environment is unknown; did you mean MICRO_SERVER_ADDRESS?"]
+
+    def test_a_port_in_use_is_told_with_the_variable_and_a_way_out(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            text = refusal(tmp_path, MICRO_SERVER_ADDRESS=address)
+        assert f"MICRO_SERVER_ADDRESS in the environment: cannot listen at {address}: the port is in use" in text
+        assert "port 0" in text
+
+
+class TestHandlers:
+    @pytest.mark.parametrize(
+        ("body", "said"),
+        [
+            pytest.param(
+                "@service.handler\nclass Say:\n    async def hello(self, request) -> Greeting: ...",
+                "Say.hello: 'request' has no annotation; write `async def hello(self, request: Request) -> Reply`",
+                id="request",
+            ),
+            pytest.param(
+                "@service.handler\nclass Say:\n    async def hello(self, request: Greeting): ...",
+                "Say.hello has no return annotation; write `async def hello(self, request: Request) -> Reply`",
+                id="reply",
+            ),
+            pytest.param(
+                "@service.handler\nclass Say:\n    async def hello(self, request: object) -> Greeting: ...",
+                "endpoint Say.Hello of service 'greeter': no installed codec carries its types: JSON cannot carry "
+                "object: make it a dataclass",
+                id="type",
+            ),
+            pytest.param(
+                "@service.subscriber('greetings')\nasync def on_greeting(event): ...",
+                "subscriber on_greeting must take one annotated event; write "
+                "`async def on_greeting(event: UserCreated) -> None`",
+                id="subscriber",
+            ),
+            pytest.param(
+                "@service.subscriber('greetings')\nasync def on_greeting(event: object) -> None: ...",
+                "subscriber on_greeting: no installed codec carries its event: JSON cannot carry object",
+                id="event-type",
+            ),
+            pytest.param(
+                "@service.lifespan\ndef life():\n    yield",
+                "lifespan life is neither an async generator nor an async context manager; write "
+                "`async def life(): …; yield`",
+                id="lifespan",
+            ),
+        ],
+    )
+    def test_what_cannot_be_served_says_what_to_write(self, body: str, said: str, tmp_path: Path) -> None:
+        assert said in refusal(tmp_path, body=body)
+
+
+@dataclass
+class Greeting:
+    name: str
+
+
+class Say:
+    async def hello(self, request: Greeting) -> Greeting:
+        return request
+
+    async def long(self, length: int) -> str:
+        return "x" * length
+
+
+@pytest.fixture(autouse=True)
+def memory_registry(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """What runs in this process needs no multicast, and no two tests share a store."""
+    if request.cls is None or "anyio" in request.keywords:
+        monkeypatch.setenv("MICRO_REGISTRY", "memory")
+        monkeypatch.setenv("MICRO_REGISTRY_MEMORY_ADDRESS", request.node.nodeid)
+
+
+@asynccontextmanager
+async def greeter(**options: object) -> AsyncIterator[tuple[micro.Service, micro.Client]]:
+    """A service, and a client with the options; in the end the service still answers."""
+    service = micro.Service("greeter")
+    service.handler(Say())
+    with anyio.fail_after(20):
+        async with service, micro.Client(options=options) as client:
+            yield service, client
+            assert await client.call("greeter", "Say.Hello", Greeting("Ada"), Greeting) == Greeting("Ada")
+
+
+async def post(service: micro.Service, body: bytes, *, path: str = "/greeter/Say.Hello", type_: str) -> tuple[int, str]:
+    """Status and detail of what curl would get."""
+    host, port = service.address.split(":")
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {type_}\r\nContent-Length: {len(body)}\r\n\r\n"
+    async with await anyio.connect_tcp(host, int(port)) as stream:
+        await stream.send(head.encode() + body)
+        reply = await stream.receive()
+        while b"}" not in reply:
+            reply += await stream.receive()
+    line, _, text = reply.partition(b"\r\n")
+    return int(line.split()[1]), json.loads(text[text.index(b"{") :])["detail"]
+
+
+@pytest.mark.anyio
+async def test_a_body_that_cannot_be_decoded_says_where_it_is_wrong() -> None:
+    async with greeter() as (service, client):
+        assert await post(service, b'{"name": 5}', type_="application/json") == (
+            400,
+            "the request of Say.Hello cannot be read as application/json: this is not the JSON of Greeting: "
+            "Expected `str`, got `int` - at `$.name`",
+        )
+        assert (await post(service, b'{"name"', type_="application/json"))[0] == 400
+        with pytest.raises(micro.errors.BadRequest, match=r"at `\$\.name` \(greeter Say\.Hello at greeter-.*answered"):
+            await client.call("greeter", "Say.Hello", {"name": 5}, Greeting)
+        with pytest.raises(micro.errors.MicroError, match=r"the reply of greeter Say.Hello is not .*`str`"):
+            await client.call("greeter", "Say.Hello", Greeting("Ada"), dict[str, int])
+
+
+@pytest.mark.anyio
+async def test_an_unknown_endpoint_says_which_there_are() -> None:
+    said = "greeter has no endpoint 'Say.Helo'; known are Say.Hello, Say.Long; did you mean 'Say.Hello'?"
+    async with greeter() as (service, client):
+        assert await post(service, b"{}", path="/greeter/Say.Helo", type_="application/json") == (404, said)
+        with pytest.raises(micro.errors.NotFound) as caught:
+            await client.call("greeter", "Say.Helo", Greeting("Ada"), Greeting)
+        assert (caught.value.detail, caught.value.id, caught.value.attempts) == (said, "greeter", 1)
+
+
+@pytest.mark.anyio
+async def test_an_unknown_content_type_says_which_are_installed() -> None:
+    said = "no codec for content type 'application/protobuf' is installed; known are application/json, "
+    async with greeter() as (service, client):
+        status, detail = await post(service, b"{}", type_="application/protobuf")
+        assert status == 415
+        assert detail.startswith(said)
+        with pytest.raises(micro.errors.BadRequest, match=said) as caught:
+            await client.call("greeter", "Say.Hello", Greeting("Ada"), Greeting, content_type="application/protobuf")
+        assert (caught.value.attempts, caught.value.outcome.value) == (0, "not_processed")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("transport", ["memory", "http"])
+async def test_a_reply_that_is_too_large_says_how_large_it_may_be(
+    transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICRO_TRANSPORT", transport)
+    async with greeter(**{"transport.message_limit": 1000}) as (_, client):
+        with pytest.raises(micro.errors.BadGateway) as caught:
+            await client.call("greeter", "Say.Long", 5000, str)
+        assert "limit of 1000" in caught.value.detail
+        assert "(option message_limit)" in caught.value.detail
+        assert (caught.value.outcome.value, caught.value.attempts) == ("unknown", 1)
+        assert await client.call("greeter", "Say.Long", 500, str) == "x" * 500
+
+
+async def half_a_reply(stream: SocketStream) -> None:
+    async with stream:
+        await stream.receive()
+        await stream.send(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"na')
+
+
+@pytest.mark.anyio
+async def test_a_server_that_closes_half_way_is_named_once_with_what_is_known_of_the_call() -> None:
+    async with greeter() as (_, client), await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        address = f"127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, half_a_reply)
+            with pytest.raises(micro.errors.BadGateway) as caught:
+                await client.call("greeter", "Say.Hello", Greeting("Ada"), Greeting, address=address)
+            tasks.cancel_scope.cancel()
+        assert caught.value.detail == f"{address} closed the connection before its reply was complete"
+        assert (caught.value.outcome.value, caught.value.attempts) == ("unknown", 1)
+
+
+@pytest.mark.anyio
+async def test_a_caller_that_closes_half_way_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    async with greeter() as (service, _):
+        host, port = service.address.split(":")
+        for sent in (b"POST /greeter/Say.Hello HT", b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{", b""):
+            async with await anyio.connect_tcp(host, int(port)) as stream:
+                await stream.send(sent)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("broker", ["memory", "http"])
+async def test_an_event_that_cannot_be_decoded_is_told_in_a_line_and_the_next_one_arrives(
+    broker: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MICRO_BROKER", broker)
+    monkeypatch.setenv(f"MICRO_BROKER_{broker.upper()}_ATTEMPTS", "2")
+    monkeypatch.setenv("MICRO_BROKER_MEMORY_ADDRESS", "bad-input")
+    service = micro.Service("mailer")
+    arrived = anyio.Event()
+
+    @service.subscriber("greetings")
+    async def on_greeting(event: Greeting) -> None:
+        arrived.set()
+
+    with anyio.fail_after(20):
+        async with service:
+            await service.client.publish("greetings", {"name": 5})
+            await service.client.publish("greetings", b"\xff", content_type="application/octet-stream")
+            await eventually(lambda: dead_letters(caplog) == 2, within=10)
+            await service.client.publish("greetings", Greeting("Ada"))
+            await arrived.wait()
+    lines = [record.getMessage() for record in caplog.records if "attempt 1 of" in record.getMessage()]
+    said = "an event on topic 'greetings' cannot be decoded for subscriber "
+    assert sum(said in line and "(application/json, 10 bytes): this is not the JSON of" in line for line in lines)
+    assert sum(said in line and "(application/octet-stream, 1 bytes): " in line for line in lines)
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+def dead_letters(caplog: pytest.LogCaptureFixture) -> int:
+    """How many were reported as such, with their reason."""
+    letters = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    return sum("'greetings'" in letter and "cannot be decoded" in letter for letter in letters)
+
+
+@pytest.mark.anyio
+async def test_without_a_network_interface_a_service_serves_by_address_and_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MICRO_REGISTRY", "mdns")
+    monkeypatch.setenv("MICRO_REGISTRY_MDNS_INTERFACES", "203.0.113.7")  # an address of nobody's
+    monkeypatch.setenv("MICRO_REGISTER_WAIT", "100ms")
+    service = micro.Service("greeter", options={"stop.propagation": 0.0})
+    service.handler(Say())
+    with anyio.fail_after(20):
+        async with service, micro.Client() as client:
+            reply = await client.call("greeter", "Say.Hello", Greeting("Ada"), Greeting, address=service.address)
+            assert reply == Greeting("Ada")
+            with pytest.raises(micro.errors.ServiceNotFound, match="registry 'mdns' did not answer"):
+                await client.call("greeter", "Say.Hello", Greeting("Ada"), Greeting, timeout=2)
+    told = [record.getMessage() for record in caplog.records if record.name == "micro.service" and record.levelno > 20]
+    assert len(told) == 1
+    assert told[0].startswith("greeter is not registered with mdns (")
+    assert "interface 203.0.113.7: " in told[0]
+    assert "by MICRO_REGISTRY_MDNS_INTERFACES" in told[0]
