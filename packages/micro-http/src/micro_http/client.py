@@ -349,7 +349,8 @@ class _Connection(asyncio.Protocol):
                 reply = None
             if reply is not None:
                 self._finish(reply)
-        self._fail(f"{self.pool.address} closed the connection before it replied", Reset.GONE)
+        when = "before its reply was complete" if self._parser.partial else "before it replied"
+        self._fail(f"{self.pool.address} closed the connection {when}", Reset.GONE)
         self._forget()
         return False
 

@@ -260,7 +260,7 @@ class Parser:
             raise Malformed(400, f"no content length: {length[:80]!r}")
         need = int(length) if len(length) < 20 else self._limits.body + 1
         if need > self._limits.body:
-            raise Malformed(413, f"the body is over {self._limits.body} bytes")
+            raise Malformed(413, f"the body is over the limit of {self._limits.body} bytes (option message_limit)")
         return need
 
     def _unsaid(self, head: Head) -> int:
@@ -329,7 +329,7 @@ class Parser:
             return self._last_chunk(end)
         self._chunks += 1
         if self._size + size > self._limits.body:
-            raise Malformed(413, f"the body is over {self._limits.body} bytes")
+            raise Malformed(413, f"the body is over the limit of {self._limits.body} bytes (option message_limit)")
         if self._chunks > _CHUNKS and self._size < 8 * self._chunks:
             raise Malformed(400, "too many small chunks")
         self._pos += end + 2
@@ -349,7 +349,7 @@ class Parser:
         if data:
             self._size += len(data)
             if self._size > self._limits.body:
-                raise Malformed(413, f"the body is over {self._limits.body} bytes")
+                raise Malformed(413, f"the body is over the limit of {self._limits.body} bytes (option message_limit)")
             self._parts.append(data)
 
     def _message(self, body: bytes) -> Message:

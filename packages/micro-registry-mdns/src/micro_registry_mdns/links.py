@@ -59,12 +59,19 @@ class Link:
 def _open(address: str, port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
     try:
-        _configure(sock, socket.inet_aton(address))
+        _configure(sock, _packed(address))
         sock.bind(("" if sys.platform == "win32" else GROUP, port))
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _packed(address: str) -> bytes:
+    try:
+        return socket.inet_aton(address)
+    except OSError:
+        raise OSError("it is not named by its IPv4 address") from None
 
 
 def _configure(sock: socket.socket, interface: bytes) -> None:
