@@ -150,7 +150,7 @@ def test_an_unknown_option_is_an_error_that_names_the_known_ones(
             '[registry.consl]\ntoken = "x"\n',
             r"\[registry.consl\] token .*: no registry 'consl' is installed",
         ),
-        ('[registri]\naddress = "x"\n', "unknown setting 'registri.address'"),
+        ('[registri]\naddress = "x"\n', "unknown setting 'registri.address' .*did you mean 'registry'\\?"),
         ('[server.memory]\naddress = "x"\n', "no server 'memory' is installed"),
         ("[stop]\ndrian = 5\n", "unknown setting 'stop.drian'.*did you mean 'stop.drain'"),
         ('[service.greeter]\nadress = "x"\n', "unknown setting 'adress'.*did you mean 'address'"),

@@ -160,8 +160,14 @@ def _entry(parts: tuple[str, ...], value: Any, origin: Origin, source: str) -> E
         return _service_entry(parts, value, origin, source)
     if parts[0] in KINDS:
         return _plugin_entry(parts, value, origin, source)
-    known = {*KEYS, *KINDS, "service"} if len(parts) == 1 else {*KEYS, *(f"{kind}.…" for kind in KINDS)}
-    raise OptionError(f"unknown setting {key!r} ({source}); {did_you_mean(key, known)}")
+    raise OptionError(f"unknown setting {key!r} ({source}); {_instead(key, parts[0])}")
+
+
+def _instead(key: str, section: str) -> str:
+    sections = {"service", *KINDS, *(known.partition(".")[0] for known in KEYS)}
+    if section != key and section not in sections:
+        return did_you_mean(section, sections)
+    return did_you_mean(key, {"service", *KINDS, *KEYS})
 
 
 def _service_entry(parts: tuple[str, ...], value: Any, origin: Origin, source: str) -> Entry:
