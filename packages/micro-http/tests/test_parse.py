@@ -169,13 +169,35 @@ def test_any_number_of_interim_replies_is_passed_over() -> None:
     assert message.head[":status"] == "204"
 
 
+def test_a_reply_that_comes_again_is_read_as_the_first_one_was() -> None:
+    parser = Parser(Limits(), Tables(), replies=True)
+    http_1_0 = b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\nX: %d\r\n\r\n"
+    heads = []
+    for at in (1, 2, 1, 2, 1):
+        parser.feed(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nX: %d\r\n\r\n%d%d" % (at, at, at))
+        message = parser.poll()
+        assert message is not None
+        assert (message.head, message.body) == ({":status": "404", "x": str(at)}, b"%d%d" % (at, at))
+        assert parser.keep_alive
+        message.head["x"] = "changed by whoever got it"
+        parser.feed(http_1_0 % at + b"z")
+        assert parser.poll() is not None
+        assert not parser.keep_alive
+        heads.append(message.head)
+    assert len({id(head) for head in heads}) == 5
+
+
 def test_tables_are_bounded() -> None:
     tables = Tables()
     parser = Parser(Limits(), tables)
     for at in range(5000):
         parser.feed(b"GET /%d HTTP/1.1\r\nHost: h%d\r\nX-%d: 1\r\n\r\n" % (at, at, at))
         assert parser.poll() is not None
-    assert max(len(tables.names), len(tables.hosts), len(tables.starts), len(tables.lines)) <= 1024
+    parser = Parser(Limits(), tables, replies=True)
+    for at in range(5000):
+        parser.feed(b"HTTP/1.1 200 OK\r\nX-%d: 1\r\nContent-Length: 0\r\n\r\n" % at)
+        assert parser.poll() is not None
+    assert max(map(len, (tables.names, tables.hosts, tables.starts, tables.lines, tables.replies))) <= 1024
     names = WireNames()
     for at in range(5000):
         header_block(names, {f"x-{at}": "1"})

@@ -143,7 +143,13 @@ class Parser:
         self._scanned = 0
         self._skipped = False
         self._pos = end + 4
-        self._read_head(data[pos:end])
+        raw = data[pos:end]
+        known = self._tables.replies.get(raw) if self._replies else None
+        if known is None:
+            self._read_head(raw)
+        else:
+            head, self._need, self.keep_alive = known
+            self._head = head.copy()
         return True
 
     def _look_at_part(self, data: bytes) -> None:
@@ -173,13 +179,13 @@ class Parser:
         del lines[0]
         known = self._tables.lines
         for line in lines:
-            pair = known.get(line)
-            if pair is None:
-                pair = self._tables.read_line(line)
-            head[pair[0]] = pair[1]
+            name, value = known[line]
+            head[name] = value
         if len(head) != expected:
             self._resolve_repeated(head, lines)
         self._decide(head, modern)
+        if self._replies and self._head is not None:
+            self._tables.keep_reply(raw, head, self._need, self.keep_alive)
 
     def _read_start(self, start: str) -> tuple[str, str, bool]:
         if self._replies:
@@ -207,7 +213,7 @@ class Parser:
     def _resolve_repeated(self, head: Head, lines: list[str]) -> None:
         seen: dict[str, str] = {}
         for line in lines:
-            name, value = self._tables.read_line(line)
+            name, value = self._tables.lines[line]
             if name not in seen:
                 seen[name] = value
             elif name in _SINGLE:

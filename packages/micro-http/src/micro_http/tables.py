@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from micro_core import Head
+
 from micro_http.names import HostNames, LowerNames
 
 _LINES = 1024
 _LONGEST_LINE = 128
+_REPLIES = 256
+_LONGEST_REPLY = 512
 # Different each time, or nothing to keep.
-_VARYING = frozenset(
-    {"authorization", "content-length", "cookie", "date", "micro-id", "micro-stream", "timeout", "traceparent"}
-)
+_VARYING = frozenset({"authorization", "cookie", "date", "micro-id", "micro-stream", "timeout", "traceparent"})
 
 
 class Malformed(Exception):
@@ -20,27 +22,43 @@ class Malformed(Exception):
         self.status = status
 
 
-class Tables:
-    """What the parsers of one client or listener share, all of it bounded."""
+class Lines(dict[str, tuple[str, str]]):
+    """Name and value of a header line, remembered where it is likely to come again. Raises Malformed."""
 
-    __slots__ = ("hosts", "lines", "names", "starts")
+    __slots__ = ("_names",)
 
-    def __init__(self) -> None:
-        self.names = LowerNames()
-        self.hosts = HostNames()
-        self.lines: dict[str, tuple[str, str]] = {}
-        self.starts: dict[str, tuple[str, str, bool]] = {}
+    def __init__(self, names: LowerNames) -> None:
+        self._names = names
 
-    def read_line(self, line: str) -> tuple[str, str]:
-        """Name and value of a header line, remembered where it is likely to come again. Raises Malformed."""
+    def __missing__(self, line: str) -> tuple[str, str]:
         name, colon, value = line.partition(":")
         try:
-            lower = self.names[name] if colon else self.names[""]
+            lower = self._names[name] if colon else self._names[""]
         except KeyError:
             raise Malformed(400, f"no header: {line[:80]!r}") from None
         pair = (lower, value.strip(" \t"))
         if lower not in _VARYING and len(line) <= _LONGEST_LINE:
-            if len(self.lines) >= _LINES:
-                self.lines.clear()
-            self.lines[line] = pair
+            if len(self) >= _LINES:
+                self.clear()
+            self[line] = pair
         return pair
+
+
+class Tables:
+    """What the parsers of one client or listener share, all of it bounded."""
+
+    __slots__ = ("hosts", "lines", "names", "replies", "starts")
+
+    def __init__(self) -> None:
+        self.names = LowerNames()
+        self.hosts = HostNames()
+        self.lines = Lines(self.names)
+        self.starts: dict[str, tuple[str, str, bool]] = {}
+        self.replies: dict[bytes, tuple[Head, int, bool]] = {}
+
+    def keep_reply(self, raw: bytes, head: Head, need: int, keep_alive: bool) -> None:
+        """Remembers what a reply's whole head says, where it is likely to come again."""
+        if len(raw) <= _LONGEST_REPLY and head.keys().isdisjoint(_VARYING):
+            if len(self.replies) >= _REPLIES:
+                self.replies.clear()
+            self.replies[raw] = head.copy(), need, keep_alive
