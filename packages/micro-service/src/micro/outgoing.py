@@ -39,12 +39,12 @@ class Outgoing:
         timeout: float | None,
         metadata: Mapping[str, str] | None,
     ) -> Call:
-        """A unary call with the least of the option, the deadline being served and the cancel scopes around."""
+        """A unary call with the least of the option and the deadline being served.
+
+        The cancel scopes around end it by themselves; what the server is told of them is the client plugin's business.
+        """
         serving = current.get()
         deadline = self._clock() + (self._timeout if timeout is None else timeout)
-        scoped = anyio.current_effective_deadline()
-        if scoped < deadline:
-            deadline = scoped
         if serving is None:
             carried = {} if metadata is None else lower(metadata)
         else:
@@ -90,8 +90,9 @@ class Outgoing:
         return {name: value for name, value in carried.items() if not reserved(name)}
 
     def deadline(self, timeout: float | None) -> float:
-        """As a call's."""
-        return self.call("", "", None, None, None, timeout, None).deadline or 0.0
+        """As a call's, and not behind that of the cancel scopes around."""
+        own = self.call("", "", None, None, None, timeout, None).deadline or 0.0
+        return min(own, anyio.current_effective_deadline())
 
     @property
     def caller(self) -> str:
