@@ -17,7 +17,7 @@ import pytest
 import sniffio
 from micro_conformance import ClientServerConformance
 from micro_conformance.pair import Parts
-from micro_conformance.parts import FixedDiscovery, OrderedSelector, PlainCodecs
+from micro_conformance.parts import FixedDiscovery, OrderedSelector, PlainCodec, PlainCodecs
 from micro_conformance.works import Streaming, Work
 from micro_core import (
     Attempt,
@@ -28,17 +28,19 @@ from micro_core import (
     EndOfStream,
     Message,
     Node,
+    NodeSet,
     Outcome,
     Reply,
     Reset,
     RPCError,
     Server,
+    ServiceNotFound,
     Stream,
     TransportError,
     UnsupportedContentType,
     UnsupportedType,
 )
-from micro_core.errors import BadRequest, NotFound, Timeout, UnsupportedMediaType, from_wire
+from micro_core.errors import BadRequest, NotFound, ServiceUnavailable, Timeout, UnsupportedMediaType, from_wire
 from micro_core.loader import load
 
 log = logging.getLogger("micro.server.double")
@@ -59,6 +61,10 @@ def from_head(head: dict[str, str]) -> RPCError | None:
 
 class DoubleServer(Server):
     def __init__(self, transport: Any, codecs: Any, quirk: str) -> None:
+        if quirk == "speaks another protocol":
+            self.protocol = "another"  # type: ignore[misc]
+        if quirk == "the server needs a loop":
+            sniffio.current_async_library()
         self.transport = transport
         self.codecs = codecs
         self.quirk = quirk
@@ -144,7 +150,7 @@ class DoubleServer(Server):
         return RPCError(shown, id=call.service, code=500)
 
     async def stream(self, handler: Any, call: Call, exchange: Any) -> None:
-        call.stream = DoubleStream(exchange, None, self.quirk)
+        call.stream = DoubleStream(exchange, None, self.quirk, type_=handler.request_type)
         try:
             with anyio.CancelScope(deadline=call.deadline or float("inf")) as scope:
                 await handler.handle(call)
@@ -157,13 +163,19 @@ class DoubleServer(Server):
 
 
 class DoubleStream(Stream):
-    def __init__(self, exchange: Any, over: Any, quirk: str, deadline: float | None = None) -> None:
+    def __init__(self, exchange: Any, over: Any, quirk: str, deadline: float | None = None, type_: Any = Any) -> None:
         self.exchange = exchange
+        self.decode = PlainCodec().decoder(Any if quirk == "untyped streams" else type_)
+        self.fail = lambda error: error
         self.over = over
         self.quirk = quirk
         self.deadline = float("inf") if deadline is None else deadline
 
-    header: Any = {}  # noqa: RUF012
+    @property
+    def header(self) -> Any:
+        if self.quirk == "streams without header":
+            return {}
+        return self.exchange.request if self.over is None else self.exchange.reply
 
     @property
     def peer(self) -> Any:
@@ -173,7 +185,12 @@ class DoubleStream(Stream):
         try:
             if self.quirk == "foreign errors" and self.over and from_head(self.exchange.trailer):
                 raise TransportError("over", Reset.GONE, processed=True)
-            await self.exchange.send(json.dumps(value if self.quirk != "no nulls" else value or 0).encode())
+            body = PlainCodec().encoder(Any)(value if self.quirk != "no nulls" else value or 0)
+            await self.exchange.send(body)
+        except UnsupportedType:
+            if self.quirk == "a bad value ends the stream":
+                self.exchange.reset(Reset.CANCELLED)
+            raise
         except TransportError as error:
             if self.quirk == "foreign errors":
                 raise
@@ -182,18 +199,29 @@ class DoubleStream(Stream):
     async def recv(self) -> Any:
         try:
             with anyio.CancelScope(deadline=self.deadline if self.quirk != "deadlines of openings" else float("inf")):
-                return json.loads(await self.exchange.recv())
+                return self.decoded(await self.exchange.recv())
         except EndOfStream:
-            self.finish()
             error = from_head({**self.exchange.reply, **self.exchange.trailer})
-            if error is not None and self.over:
-                raise error from None
+            self.finish()
+            if error is not None and self.over and self.quirk != "refusals are ends":
+                raise self.fail(error) from None
             raise
         except TransportError as error:
             self.finish()
             raise RPCError("over", code=500) from error
         self.exchange.reset(Reset.DEADLINE)
         raise Timeout("too late")
+
+    def decoded(self, body: bytes) -> Any:
+        try:
+            if self.broken:
+                raise RPCError("broken")
+            return self.decode(body)
+        except DecodeError:
+            self.broken = self.quirk == "a bad message ends the stream"
+            raise
+
+    broken = False
 
     def finish(self) -> None:
         over, self.over = self.over, (lambda: None) if self.over else None
@@ -202,6 +230,8 @@ class DoubleStream(Stream):
 
     async def end(self) -> None:
         await self.exchange.end()
+        if self.quirk == "an end is a reset":
+            self.exchange.reset(Reset.CANCELLED)
 
     def reset(self, reason: Reset = Reset.CANCELLED) -> None:
         if self.quirk != "resets are lost":
@@ -217,6 +247,9 @@ class DoubleClient(Client):
         self.codecs = codecs
         self.quirk = quirk
         self.left = False
+        self.id = "" if quirk == "nameless errors" else "go.micro.client"
+        if quirk == "the client needs a loop":
+            sniffio.current_async_library()
 
     async def __aexit__(self, kind, error, trace):
         if self.left and self.quirk == "leaves once":
@@ -237,7 +270,7 @@ class DoubleClient(Client):
 
     async def nodes(self, call: Call, deadline: float) -> Any:
         if call.address and self.quirk != "asks discovery":
-            yield Node("", call.address), False
+            yield Node("" if self.quirk == "nameless addresses" else call.address, call.address), False
             return
         filter_ = None if self.quirk == "no filter" else call.filter
         found = self.discovery.known(call.service, filter_)
@@ -245,14 +278,40 @@ class DoubleClient(Client):
             if self.quirk == "unknown is 500":
                 raise RPCError("unknown")
             found = await self.discovery.find(call.service, filter_, deadline=deadline)
-        for node in self.selector.select(found, key=call.key):
+        usable = tuple(node for node in found.nodes if self.speaks(node.metadata.get("protocol")))
+        for node in self.selector.select(NodeSet(call.service, usable, found.endpoints), key=call.key):
             yield node, True
+
+    def speaks(self, protocol: str | None) -> bool:
+        if self.quirk == "demands a protocol":
+            return protocol == self.protocol
+        return protocol in (None, self.protocol) or self.quirk == "any protocol"
+
+    def may_repeat(self, call: Call) -> bool:
+        endpoints = self.discovery.known(call.service).endpoints
+        said = endpoints[call.endpoint].metadata.get("idempotent") if call.endpoint in endpoints else None
+        word = said == "true" and self.quirk != "endpoints have no say"
+        if not (word if call.idempotent is None else call.idempotent) and self.quirk != "repeats everything":
+            return False
+        unknown = sum(attempt.outcome is Outcome.UNKNOWN for attempt in call.attempts)
+        retries = 2 if call.retries is None or self.quirk == "retries are ignored" else call.retries
+        return unknown <= retries
+
+    def outcome_of(self, failure: RPCError | None, head: dict[str, str]) -> Outcome:
+        if failure is None:
+            return Outcome.OK
+        if "micro-unprocessed" in head and self.quirk != "unprocessed is answered":
+            return Outcome.NOT_PROCESSED
+        return Outcome.UNKNOWN if failure.code == 408 and self.quirk != "408 is an answer" else Outcome.ANSWERED
 
     def done(self, call: Call, node: Node, taken: bool, outcome: Outcome, error: BaseException | None = None) -> None:
         if self.quirk != "no attempts":
             call.attempts.append(Attempt(node, outcome, 0.0, error if self.quirk != "errors are lost" else None))
         if taken and not (self.quirk == "keeps failed nodes" and outcome is not Outcome.OK):
             self.selector.done(node, outcome, 0.0)
+        hears = outcome is not Outcome.CANCELLED or self.quirk == "reports the cancelled"
+        if taken and hears and not (self.quirk == "reports failures" and outcome is Outcome.OK):
+            self.discovery.report(call.service, node, outcome)
 
     async def call(self, call: Call) -> Reply:  # noqa: C901
         started = anyio.current_time()
@@ -266,29 +325,32 @@ class DoubleClient(Client):
         except UnsupportedType as error:
             if self.quirk == "encodes late":
                 call.attempts.append(Attempt(Node("x", "x:1"), Outcome.OK, 0.0))
-            raise BadRequest(str(error)) from error
-        last: RPCError = RPCError("no node")
+            raise BadRequest(str(error), id=self.id) from error
+        last: RPCError = ServiceNotFound("no node")
         async for node, taken in self.nodes(call, deadline):
             try:
                 reply = await self.transport.call(node.address, Message(self.head(call), body), deadline=deadline)
             except TransportError as error:
                 outcome = Outcome.UNKNOWN if error.processed else Outcome.NOT_PROCESSED
                 self.done(call, node, taken, outcome, error)
-                kind = Timeout if error.reason is Reset.DEADLINE and self.quirk != "any 500" else RPCError
-                last = self.filled(kind(str(error)), call, node, outcome, started)
+                kind = Timeout if error.reason is Reset.DEADLINE and self.quirk != "any 500" else ServiceUnavailable
+                last = self.filled(kind(str(error), id=self.id), call, node, outcome, started)
                 if outcome is Outcome.NOT_PROCESSED and self.quirk != "tries once":
                     continue
-                if outcome is Outcome.UNKNOWN and (call.idempotent or self.quirk == "repeats everything"):
+                if outcome is Outcome.UNKNOWN and self.may_repeat(call):
                     continue
                 raise last from error
             except BaseException:
                 self.done(call, node, taken, Outcome.OK if self.quirk == "cancelled is ok" else Outcome.CANCELLED)
                 raise
             failure = from_head(reply.head)
-            self.done(call, node, taken, Outcome.ANSWERED if failure else Outcome.OK, failure)
+            outcome = self.outcome_of(failure, reply.head)
+            self.done(call, node, taken, outcome, failure)
             if failure is not None:
-                last = self.filled(failure, call, node, Outcome.ANSWERED, started)
-                if self.quirk == "repeats answers":
+                last = self.filled(failure, call, node, outcome, started)
+                if self.quirk == "repeats answers" or outcome is Outcome.NOT_PROCESSED:
+                    continue
+                if outcome is Outcome.UNKNOWN and self.may_repeat(call):
                     continue
                 raise last
             type_ = Any if self.quirk == "untyped replies" else call.reply_type
@@ -318,11 +380,25 @@ class DoubleClient(Client):
                 exchange = await self.transport.open(
                     node.address, {**self.head(call), "micro-stream": "1"}, deadline=deadline
                 )
+            except TransportError as error:
+                self.done(call, node, taken, Outcome.NOT_PROCESSED, error)
+                if self.quirk == "opens once":
+                    raise RPCError(str(error)) from error
+                continue
             except BaseException:
                 self.done(call, node, taken, Outcome.CANCELLED)
                 raise
             over = partial(self.done, call, node, taken, Outcome.OK)
-            return Reply(None, None, node, DoubleStream(exchange, over, self.quirk, call.deadline))
+            stream = DoubleStream(exchange, over, self.quirk, call.deadline, call.reply_type)
+
+            def fail(error: RPCError, node: Node = node, exchange: Any = exchange) -> RPCError:
+                outcome = self.outcome_of(error, {**exchange.reply, **exchange.trailer})
+                if self.quirk == "refused streams are answered":
+                    outcome = Outcome.ANSWERED
+                return self.filled(error, call, node, outcome, deadline)
+
+            stream.fail = fail
+            return Reply(None, None, node, stream)
         raise RPCError("no node")
 
 
@@ -373,6 +449,19 @@ BROKEN = [
     ("its own error", "when_attempts_run_out_the_error_is_the_last_nodes_own"),
     ("repeats everything", "an_unknown_outcome_is_repeated_only_where_that_is_safe"),
     ("repeats answers", "what_was_answered_is_not_repeated"),
+    ("unprocessed is answered", "a_reply_that_says_unprocessed_is_followed_by_another"),
+    ("408 is an answer", "when_the_server_answers_408_the_outcome_is_unknown"),
+    ("repeats everything", "when_the_server_answers_408_the_outcome_is_unknown"),
+    ("endpoints have no say", "an_endpoint_may_say_that_it_is_idempotent"),
+    ("retries are ignored", "retries_bound_how_often_an_unknown_outcome_is_repeated"),
+    ("nameless errors", "errors_made_by_the_client_have_its_id"),
+    ("nameless addresses", "the_attempts_of_a_call_by_address_name_the_address"),
+    ("asks discovery", "the_attempts_of_a_call_by_address_name_the_address"),
+    ("any protocol", "nodes_that_name_another_protocol_are_not_called"),
+    ("demands a protocol", "nodes_that_name_another_protocol_are_not_called"),
+    ("speaks another protocol", "nodes_that_name_another_protocol_are_not_called"),
+    ("reports failures", "discovery_is_told_of_every_attempt_but_the_cancelled"),
+    ("reports the cancelled", "discovery_is_told_of_every_attempt_but_the_cancelled"),
     ("unknown is 500", "an_unknown_service_is_service_not_found"),
     ("asks discovery", "a_call_by_address_asks_no_discovery"),
     ("no filter", "filter_and_key_reach_discovery_and_selector"),
@@ -392,6 +481,15 @@ BROKEN = [
     ("foreign errors", "sending_on_a_stream_that_is_over_is_an_rpc_error"),
     ("drops unknown streams", "a_stream_of_an_unknown_endpoint_or_service_is_refused"),
     ("any shape", "a_unary_call_of_a_stream_and_the_reverse_are_refused"),
+    ("streams without header", "the_handler_of_a_stream_is_given_the_whole_call"),
+    ("an end is a reset", "one_side_may_end_while_the_other_goes_on"),
+    ("untyped streams", "a_value_of_another_type_is_a_decode_error_and_the_stream_goes_on"),
+    ("a bad message ends the stream", "a_value_of_another_type_is_a_decode_error_and_the_stream_goes_on"),
+    ("a bad value ends the stream", "a_value_that_cannot_be_carried_is_not_sent_and_the_stream_goes_on"),
+    ("opens once", "a_stream_opens_on_the_first_node_that_takes_it"),
+    ("refusals are ends", "a_refusal_is_raised_by_the_streams_first_recv"),
+    ("refusals are ends", "a_refusal_before_dispatch_is_raised_as_such_or_the_stream_moves"),
+    ("refused streams are answered", "a_refusal_before_dispatch_is_raised_as_such_or_the_stream_moves"),
     ("a cancelled opening keeps the node", "a_cancelled_opening_gives_the_node_back"),
 ]
 

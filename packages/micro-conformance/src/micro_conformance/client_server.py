@@ -12,32 +12,29 @@ from micro_core import (
     ConfigurationError,
     DecodeError,
     Endpoint,
-    Filter,
     Handler,
-    Node,
     Outcome,
     Reply,
     RPCError,
-    ServiceNotFound,
 )
 from micro_core.errors import BadRequest, Conflict, NotFound, Timeout, UnsupportedMediaType
 
+from micro_conformance.nodes import NodeConformance, echo
 from micro_conformance.pair import MakeClient, MakeServer, PairSuite
 from micro_conformance.polling import eventually
-from micro_conformance.streams import StreamConformance
 from micro_conformance.suite import bounded, logged, under_plain_asyncio
 
 __all__ = ["ClientServerConformance", "MakeClient", "MakeServer", "PairSuite"]
 
 
-class ClientServerConformance(StreamConformance):
+class ClientServerConformance(NodeConformance):
     """Every sentence of `Client` and `Server`, one test each; give `make_transport`, `make_client`, `make_server`."""
 
     # what goes across
 
     @bounded
     async def test_a_call_is_encoded_sent_and_decoded(self, parts: Any) -> None:
-        async with self.pair(parts, {"Test.Echo": _echo}) as pair:
+        async with self.pair(parts, {"Test.Echo": echo}) as pair:
             call = pair.make("Test.Echo", {"name": "Ada", "list": [1, None]}, request_type=Any, reply_type=dict)
             reply = await pair.client.call(call)
             assert reply.value == {"name": "Ada", "list": [1, None]}
@@ -160,14 +157,14 @@ class ClientServerConformance(StreamConformance):
 
     @bounded
     async def test_an_unknown_endpoint_is_not_found(self, parts: Any) -> None:
-        async with self.pair(parts, {"Test.Echo": _echo}) as pair:
+        async with self.pair(parts, {"Test.Echo": echo}) as pair:
             with pytest.raises(NotFound):
                 await pair.client.call(pair.make("Test.Nothing"))
             assert (await pair.client.call(pair.make("Test.Echo", 1))).value == 1
 
     @bounded
     async def test_a_content_type_that_the_server_lacks_is_a_415(self, parts: Any) -> None:
-        async with self.pair(parts, {"Test.Echo": _echo}) as pair:
+        async with self.pair(parts, {"Test.Echo": echo}) as pair:
             call = pair.make("Test.Echo")
             call.content_type = "application/x-kit"
             with pytest.raises(UnsupportedMediaType, match="application/json"):
@@ -188,7 +185,7 @@ class ClientServerConformance(StreamConformance):
 
     @bounded
     async def test_a_request_that_cannot_be_encoded_is_bad_and_nothing_is_sent(self, parts: Any) -> None:
-        async with self.pair(parts, {"Test.Echo": _echo}) as pair:
+        async with self.pair(parts, {"Test.Echo": echo}) as pair:
             call = pair.make("Test.Echo", object())
             with pytest.raises(BadRequest):
                 await pair.client.call(call)
@@ -197,7 +194,7 @@ class ClientServerConformance(StreamConformance):
 
     @bounded
     async def test_a_reply_of_another_type_is_a_decode_error(self, parts: Any) -> None:
-        async with self.pair(parts, {"Test.Echo": _echo}) as pair:
+        async with self.pair(parts, {"Test.Echo": echo}) as pair:
             with pytest.raises(DecodeError):
                 await pair.client.call(pair.make("Test.Echo", "text", reply_type=int))
             assert pair.given_back()
@@ -224,114 +221,25 @@ class ClientServerConformance(StreamConformance):
             await eventually(lambda: cancelled, within=5)
             assert pair.selector.outcomes == [(pair.nodes[0].id, Outcome.CANCELLED)]
 
-    # nodes
-
-    @bounded
-    async def test_a_node_that_cannot_have_processed_it_is_followed_by_another(self, parts: Any) -> None:
-        async with self.pair(parts, {"Test.Echo": _echo}) as pair:
-            dead = await self.dead_node(parts)
-            pair.nodes.insert(0, dead)
-            call = pair.make("Test.Echo", 1)
-            assert (await pair.client.call(call)).value == 1
-            assert [(attempt.node.id, attempt.outcome) for attempt in call.attempts] == [
-                (dead.id, Outcome.NOT_PROCESSED),
-                (pair.nodes[1].id, Outcome.OK),
-            ]
-            assert call.attempts[0].error is not None
-            assert pair.given_back()
-
-    @bounded
-    async def test_when_attempts_run_out_the_error_is_the_last_nodes_own(self, parts: Any) -> None:
-        async with self.pair(parts, {"Test.Echo": _echo}) as pair:
-            pair.nodes[:] = [await self.dead_node(parts)]
-            call = pair.make("Test.Echo", 1)
-            call.deadline = anyio.current_time() + 0.5
-            with pytest.raises(RPCError) as caught:
-                await pair.client.call(call)
-            assert caught.value.outcome is Outcome.NOT_PROCESSED
-            assert caught.value.node == "dead"
-            assert caught.value.attempts == len(call.attempts) >= 1
-            assert pair.given_back()
-
-    @bounded
-    async def test_an_unknown_outcome_is_repeated_only_where_that_is_safe(self, parts: Any) -> None:
-        for idempotent in (None, True):
-            async with self.pair(parts, {"Test.Echo": _echo}) as pair, self.breaking_node(parts) as breaking:
-                pair.nodes.insert(0, breaking)
-                call = pair.make("Test.Echo", 1)
-                call.idempotent = idempotent
-                if idempotent:
-                    assert (await pair.client.call(call)).value == 1
-                else:
-                    with pytest.raises(RPCError) as caught:
-                        await pair.client.call(call)
-                    assert (caught.value.outcome, caught.value.attempts) == (Outcome.UNKNOWN, 1)
-                assert call.attempts[0].outcome is Outcome.UNKNOWN
-                assert len(call.attempts) == (2 if idempotent else 1)
-                assert pair.given_back()
-
-    @bounded
-    async def test_what_was_answered_is_not_repeated(self, parts: Any) -> None:
-        runs: list[int] = []
-
-        async def fail(call: Call) -> Reply:
-            runs.append(1)
-            raise RPCError("broken", code=503)
-
-        async with self.pair(parts, {"Test.Fail": fail}) as pair:
-            pair.nodes.append(Node("again", pair.nodes[0].address, pair.nodes[0].metadata))
-            call = pair.make("Test.Fail")
-            call.idempotent = True
-            with pytest.raises(RPCError, match="broken"):
-                await pair.client.call(call)
-        assert len(runs) == 1
-
-    @bounded
-    async def test_an_unknown_service_is_service_not_found(self, parts: Any) -> None:
-        async with self.pair(parts, {"Test.Echo": _echo}) as pair:
-            call = pair.make("Test.Echo")
-            call.service = "nobody"
-            with pytest.raises(ServiceNotFound) as caught:
-                await pair.client.call(call)
-            assert caught.value.outcome is Outcome.NOT_PROCESSED
-
-    @bounded
-    async def test_a_call_by_address_asks_no_discovery(self, parts: Any) -> None:
-        async with self.pair(parts, {"Test.Echo": _echo}) as pair:
-            call = pair.make("Test.Echo", 1)
-            call.address = pair.nodes[0].address
-            pair.nodes[:] = []
-            reply = await pair.client.call(call)
-            assert (reply.value, reply.node) == (1, None)
-
-    @bounded
-    async def test_filter_and_key_reach_discovery_and_selector(self, parts: Any) -> None:
-        async with self.pair(parts, {"Test.Echo": _echo}) as pair:
-            call = pair.make("Test.Echo", 1)
-            call.filter, call.key = Filter(version="1"), b"ada"
-            await pair.client.call(call)
-            assert call.filter in pair.discovery.lookups
-            assert b"ada" in pair.selector.keys
-
     # serve
 
     @bounded
     async def test_an_address_that_cannot_be_bound_is_a_configuration_error(self, parts: Any) -> None:
-        async with self.pair(parts, {"Test.Echo": _echo}) as pair:
+        async with self.pair(parts, {"Test.Echo": echo}) as pair:
             for address in ("nowhere", pair.nodes[0].address):
                 with pytest.raises(ConfigurationError):
-                    await pair.server.serve(address, "other", [_handler("Test.Echo", _echo)])
+                    await pair.server.serve(address, "other", [_handler("Test.Echo", echo)])
 
     @bounded
     async def test_types_that_no_codec_carries_are_a_configuration_error(self, parts: Any) -> None:
-        async with self.pair(parts, {"Test.Echo": _echo}) as pair:
-            foreign = Handler(Endpoint("Test.Echo"), complex, Any, streaming=False, handle=_echo)
+        async with self.pair(parts, {"Test.Echo": echo}) as pair:
+            foreign = Handler(Endpoint("Test.Echo"), complex, Any, streaming=False, handle=echo)
             with pytest.raises(ConfigurationError, match="complex"):
                 await pair.server.serve(self.listen_address, "other", [foreign])
 
     @bounded
     async def test_it_serves_until_the_listener_is_closed(self, parts: Any) -> None:
-        async with self.pair(parts, {"Test.Echo": _echo}) as pair:
+        async with self.pair(parts, {"Test.Echo": echo}) as pair:
             await pair.client.call(pair.make("Test.Echo"))
             for _ in range(2):
                 await pair.listener.aclose()
@@ -343,7 +251,7 @@ class ClientServerConformance(StreamConformance):
 
     def test_it_works_under_plain_asyncio(self, parts: Any) -> None:
         async def scenario() -> None:
-            async with self.pair(parts, {"Test.Echo": _echo}) as pair:
+            async with self.pair(parts, {"Test.Echo": echo}) as pair:
                 assert (await pair.client.call(pair.make("Test.Echo", 1))).value == 1
 
         if "asyncio" in self.backends:
@@ -352,10 +260,6 @@ class ClientServerConformance(StreamConformance):
 
 def _handler(name: str, handle: Any) -> Handler:
     return Handler(Endpoint(name), Any, Any, streaming=False, handle=handle)
-
-
-async def _echo(call: Call) -> Reply:
-    return Reply(call.request)
 
 
 def _hang(cancelled: list[bool]) -> Any:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -138,7 +139,7 @@ class PairSuite(ComponentSuite):
             parts.make_client(discovery, selector, near, theirs) as client,
         ):
             listener = await server.serve(self.listen_address, SERVICE, handlers)
-            nodes.append(Node("first", listener.address, dict(OWN)))
+            nodes.append(Node("first", listener.address, {**OWN, "protocol": server.protocol}))
             yield Pair(client, server, listener, nodes, discovery, selector)
 
     async def dead_node(self, parts: Parts) -> Node:
@@ -163,6 +164,17 @@ class PairSuite(ComponentSuite):
             group.start_soon(_break, behind, reached)
             yield Node("breaking", behind.address, dict(OWN))
             group.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def refusing_node(self, parts: Parts, code: int, **head: str) -> AsyncIterator[Node]:
+        """A node that refuses every call and stream, in Go Micro's form (WIRE §5.3)."""
+        fields = {"id": "refusing", "code": code, "detail": "refused by the kit", "status": ""}
+        refusal = Message({"content-type": "application/json", "micro-error": json.dumps(fields), **head})
+        async with (
+            parts.make_transport() as transport,
+            listening(transport, self.listen_address, refusal=refusal) as behind,
+        ):
+            yield Node("refusing", behind.address, dict(OWN))
 
 
 async def _break(behind: Behind, reached: anyio.Event) -> None:

@@ -13,6 +13,7 @@ from micro_core import (
     DecodeError,
     Discovery,
     Encode,
+    Endpoint,
     Filter,
     Node,
     NodeSet,
@@ -28,12 +29,14 @@ CARRIED = (str, int, float, bool, list, dict)
 
 
 class FixedDiscovery(Discovery):
-    """Knows what it was told. `lookups` holds the filters that it was asked for."""
+    """Knows what it was told. `lookups` holds the filters that it was asked for, `reports` how attempts ended."""
 
     def __init__(self, service: str, nodes: list[Node]) -> None:
         self.service = service
         self.nodes = nodes
+        self.endpoints: dict[str, Endpoint] = {}
         self.lookups: list[Filter | None] = []
+        self.reports: list[tuple[str, str, Outcome]] = []
         self._sets: dict[Filter | None, NodeSet] = {}
 
     def known(self, service: str, filter: Filter | None = None) -> NodeSet | None:  # noqa: D102
@@ -44,7 +47,7 @@ class FixedDiscovery(Discovery):
         nodes = tuple(node for node in self.nodes if filter is None or filter.matches(record, node))
         before = self._sets.get(filter)
         if before is None or before.nodes != nodes:
-            self._sets[filter] = NodeSet(service, nodes)
+            self._sets[filter] = NodeSet(service, nodes, self.endpoints)
         return self._sets[filter] if nodes else None
 
     async def find(self, service: str, filter: Filter | None = None, *, deadline: float) -> NodeSet:  # noqa: D102
@@ -54,7 +57,7 @@ class FixedDiscovery(Discovery):
         return found
 
     def report(self, service: str, node: Node, outcome: Outcome) -> None:  # noqa: D102
-        pass
+        self.reports.append((service, node.id, outcome))
 
 
 class OrderedSelector(Selector):

@@ -4,13 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
 import pytest
-from micro_core import Call, EndOfStream, Reply, RPCError, ServiceNotFound, Stream
-from micro_core.errors import Conflict, NotFound, Timeout
+from micro_core import (
+    Call,
+    DecodeError,
+    EndOfStream,
+    Outcome,
+    Reply,
+    RPCError,
+    ServiceNotFound,
+    Stream,
+    UnsupportedType,
+)
+from micro_core.errors import BadRequest, Conflict, NotFound, Timeout
 
 from micro_conformance.pair import Pair, PairSuite
 from micro_conformance.polling import eventually
@@ -78,6 +88,7 @@ class StreamConformance(PairSuite):
         assert given.metadata == {"x-user": "ada"}
         assert given.streaming
         assert given.stream is not None
+        assert given.stream.header["x-user"] == "ada"
         assert given.deadline is None
 
     @bounded
@@ -168,6 +179,86 @@ class StreamConformance(PairSuite):
             return await stream.recv()
 
     @bounded
+    async def test_one_side_may_end_while_the_other_goes_on(self, parts: Any) -> None:
+        async def count(call: Call) -> Reply:
+            assert call.stream is not None
+            received = []
+            with suppress(EndOfStream):
+                while True:
+                    received.append(await call.stream.recv())
+            await call.stream.send(received)
+            return Reply()
+
+        async with self.pair(parts, streams={"Test.Count": count}) as pair, self.opened(pair, "Test.Count") as stream:
+            for value in (1, 2):
+                await stream.send(value)
+            await stream.end()
+            assert await stream.recv() == [1, 2]
+
+    @bounded
+    async def test_a_value_of_another_type_is_a_decode_error_and_the_stream_goes_on(self, parts: Any) -> None:
+        async with (
+            self.pair(parts, streams={"Test.Chat": _chat}) as pair,
+            self.opened(pair, "Test.Chat", reply_type=int) as stream,
+        ):
+            await stream.send("text")
+            await stream.send(1)
+            with pytest.raises(DecodeError):
+                await stream.recv()
+            assert await stream.recv() == 1
+
+    @bounded
+    async def test_a_value_that_cannot_be_carried_is_not_sent_and_the_stream_goes_on(self, parts: Any) -> None:
+        async with self.pair(parts, streams={"Test.Chat": _chat}) as pair, self.opened(pair, "Test.Chat") as stream:
+            with pytest.raises((UnsupportedType, BadRequest)):
+                await stream.send(object())
+            await stream.send(1)
+            assert await stream.recv() == 1
+
+    @bounded
+    async def test_a_stream_opens_on_the_first_node_that_takes_it(self, parts: Any) -> None:
+        async with self.pair(parts, streams={"Test.Chat": _chat}) as pair:
+            pair.nodes.insert(0, await self.dead_node(parts))
+            call = pair.make("Test.Chat", streaming=True)
+            reply = await pair.client.stream(call)
+            assert reply.stream is not None
+            assert reply.node == pair.nodes[1]
+            await reply.stream.send(1)
+            assert await reply.stream.recv() == 1
+            reply.stream.reset()
+            await eventually(pair.given_back, within=5)
+            assert call.attempts[0].outcome is Outcome.NOT_PROCESSED
+
+    @bounded
+    async def test_a_refusal_is_raised_by_the_streams_first_recv(self, parts: Any) -> None:
+        async with (
+            self.pair(parts, streams={"Test.Chat": _chat}) as pair,
+            self.refusing_node(parts, 409) as refusing,
+        ):
+            pair.nodes.insert(0, refusing)
+            with pytest.raises(Conflict, match="refused by the kit") as caught:
+                await self._first(pair, "Test.Chat")
+            assert (caught.value.node, caught.value.outcome) == ("refusing", Outcome.ANSWERED)
+            await eventually(pair.given_back, within=5)
+
+    @bounded
+    async def test_a_refusal_before_dispatch_is_raised_as_such_or_the_stream_moves(self, parts: Any) -> None:
+        unprocessed = {"micro-unprocessed": "1"}
+        async with (
+            self.pair(parts, streams={"Test.Chat": _chat}) as pair,
+            self.refusing_node(parts, 503, **unprocessed) as refusing,
+        ):
+            pair.nodes.insert(0, refusing)
+            try:
+                async with self.opened(pair, "Test.Chat") as stream:
+                    with suppress(RPCError):
+                        await stream.send(1)
+                    assert await stream.recv() == 1
+            except RPCError as error:
+                _was_refused_before_dispatch(error)
+            await eventually(pair.given_back, within=5)
+
+    @bounded
     async def test_a_cancelled_opening_gives_the_node_back(self, parts: Any) -> None:
         async with self.pair(parts, streams={"Test.Chat": _chat}) as pair:
             with anyio.CancelScope() as scope:
@@ -175,6 +266,10 @@ class StreamConformance(PairSuite):
                 async with self.opened(pair, "Test.Chat"):
                     pass
             await eventually(pair.given_back, within=5)
+
+
+def _was_refused_before_dispatch(error: RPCError) -> None:
+    assert (error.node, error.outcome) == ("refusing", Outcome.NOT_PROCESSED)
 
 
 async def _chat(call: Call) -> Reply:
