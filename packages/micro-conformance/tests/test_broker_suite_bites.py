@@ -26,7 +26,10 @@ async def look_again() -> None:
 class DoubleEvent(Event):
     def __init__(self, lane: Lane, message: Message, attempt: int) -> None:
         self.topic = "somewhere" if lane.quirk == "forgets the topic" else lane.topic
-        self.message = message
+        self.original = message.head
+        self.message = Message(dict(message.head), message.body)
+        if lane.quirk == "shares heads":
+            self.message = message
         self.attempt = 1 if lane.quirk == "does not count" else attempt
         self.lane = lane
         self.answered = False
@@ -55,7 +58,9 @@ class Lane(Subscription):
         self.closed = False
 
     def again(self, event: DoubleEvent, delay: float) -> None:
-        self.waiting.append((anyio.current_time() + delay, event.message, event.attempt + 1))
+        head = event.message.head if self.quirk == "redelivers what it gave" else event.original
+        attempt = 1 if self.quirk == "counts for each member" and self.options.queue else event.attempt + 1
+        self.waiting.append((anyio.current_time() + delay, Message(head, event.message.body), attempt))
 
     async def work(self) -> None:
         limit = {"ignores concurrency": 99, "one at a time": 1}.get(self.quirk, self.options.concurrency)
@@ -73,7 +78,9 @@ class Lane(Subscription):
     async def handle(self, event: DoubleEvent) -> None:
         try:
             await self.handler(event)
-            if self.quirk == "returning is no ack" and event.attempt == 1 and not event.answered:
+            if (self.options.manual_ack and not event.answered and self.quirk != "ending is an ack") or (
+                self.quirk == "returning is no ack" and event.attempt == 1 and not event.answered
+            ):
                 self.again(event, 0.01)
         except Exception:
             if self.quirk == "a failure ends the lane":
@@ -96,6 +103,9 @@ class Lane(Subscription):
                 self.broker.hub.remove(self)
         while self.running and self.quirk != "closing does not wait":
             await look_again()
+        others = [lane for lane in self.broker.hub if lane.options.queue == self.options.queue is not None]
+        if others and self.quirk != "what a member had is lost":
+            others[0].waiting += self.waiting
 
 
 class Double(Broker):
@@ -105,6 +115,8 @@ class Double(Broker):
         self.hub = hub
         self.quirk = quirk
         self.reachable = reachable
+        if quirk == "needs a loop":
+            sniffio.current_async_library()
         self.turns: dict[str, int] = {}
         self.left = False
         self.lanes: list[Lane] = []
@@ -154,6 +166,8 @@ class Double(Broker):
             raise BrokerUnavailable("no subscribers")
         for lane in self.chosen(lanes):
             head = {} if self.quirk == "drops heads" else dict(message.head)
+            if self.quirk == "shares heads":
+                head = message.head
             lane.waiting.append((0.0, Message(head, message.body), 1))
         while self.quirk == "waits for the slowest" and any(lane.waiting for lane in lanes):
             await look_again()
@@ -230,6 +244,12 @@ BROKEN = [
     ("unreachable is fine", "a_broker_that_cannot_be_reached_is_unavailable_by_the_deadline"),
     ("drops heads", "messages_published_from_when_it_returns_are_delivered_as_they_were"),
     ("forgets the topic", "messages_published_from_when_it_returns_are_delivered_as_they_were"),
+    ("shares heads", "a_head_that_was_given_may_be_changed_by_whoever_got_it"),
+    ("redelivers what it gave", "a_head_that_was_given_may_be_changed_by_whoever_got_it"),
+    ("ending is an ack", "a_handler_with_manual_ack_that_ended_with_neither_has_not_acknowledged"),
+    ("counts for each member", "attempts_count_on_across_the_members_of_a_queue"),
+    ("what a member had is lost", "attempts_count_on_across_the_members_of_a_queue"),
+    ("needs a loop", "constructing_needs_no_event_loop"),
     ("prefixes match", "other_topics_are_not_delivered"),
     ("one gets it", "without_a_queue_every_subscriber_gets_each"),
     ("queues are ignored", "members_of_one_queue_share_the_messages"),

@@ -92,6 +92,22 @@ class Views(Double):
         return super().decode(type_, body)
 
 
+class NoneIsUnknown(Double):
+    def check(self, type_):
+        super().check({"str": str}[type_.__name__] if type_ is None else type_)
+
+
+class NoneIsNothing(Double):
+    def check(self, type_):
+        super().check(Any if type_ is None else type_)
+
+    def encode(self, value):
+        return b"" if value is None else super().encode(value)
+
+    def decode(self, type_, body):
+        return super().decode(Any if type_ is None else type_, body)
+
+
 class ForeignError(Double):
     def encode(self, value):
         return json.dumps(value.hex() if isinstance(value, bytes) else value).encode()
@@ -138,6 +154,8 @@ BROKEN = [
     (Lossy, "what_is_encoded_is_decoded_to_an_equal_value"),
     (Bytearrays, "what_is_encoded_is_decoded_to_an_equal_value"),
     (AnyIsDict, "any_takes_whatever_the_codec_can_carry"),
+    (NoneIsUnknown, "none_is_an_annotation_like_any_other"),
+    (NoneIsNothing, "none_is_an_annotation_like_any_other"),
     (BytesAlone, "every_kind_of_buffer_is_decoded"),
     (Views, "the_decoder_keeps_no_reference_to_the_buffer"),
     (ForeignError, "a_value_that_cannot_be_carried_is_unsupported_and_nothing_else"),

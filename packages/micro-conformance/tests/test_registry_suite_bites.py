@@ -558,6 +558,12 @@ class KeepsToItself(Double):
         super().__init__(Store())
 
 
+class NeedsALoop(Double):
+    def __init__(self, store):
+        super().__init__(store)
+        sniffio.current_async_library()
+
+
 class LeavesOnce(Double):
     left = False
 
@@ -656,6 +662,7 @@ BROKEN = [
     (ComplainsEachTime, "a_record_that_cannot_be_read_is_left_out_logged_once_and_fails_no_lookup"),
     (LeavesOutInSilence, "a_record_that_cannot_be_read_is_left_out_logged_once_and_fails_no_lookup"),
     (KeepsToItself, "one_registry_sees_what_another_registers_and_deregisters"),
+    (NeedsALoop, "constructing_needs_no_event_loop"),
     (LeavesOnce, "leaving_twice_does_nothing"),
     (HangsWhenCancelled, "leaving_releases_everything_also_when_cancelled"),
     (RaisesGroups, "an_exception_inside_the_block_comes_out_as_it_is"),

@@ -38,6 +38,24 @@ class Skips(Double):
         yield from list(super().select(nodes, key=key))[: max(1, len(nodes.nodes) - 1)]
 
 
+class AddressesAlone(Double):
+    def select(self, nodes, *, key=None):
+        yield from {node.address: node for node in super().select(nodes, key=key)}.values()
+
+
+class KnowsWholeNodes(Double):
+    def __init__(self):
+        self.taken = {}
+
+    def select(self, nodes, *, key=None):
+        for node in super().select(nodes, key=key):
+            self.taken[node.id] = node
+            yield node
+
+    def done(self, node, outcome, seconds):
+        assert self.taken.get(node.id, node) == node
+
+
 class EmptyFails(Double):
     def select(self, nodes, *, key=None):
         yield random.choice(nodes.nodes)
@@ -143,6 +161,8 @@ class HoldsTheDropped(Double):
 BROKEN = [
     (Repeats, "each_node_of_the_set_is_yielded_exactly_once"),
     (Skips, "each_node_of_the_set_is_yielded_exactly_once"),
+    (AddressesAlone, "nodes_are_told_apart_by_their_id"),
+    (KnowsWholeNodes, "nodes_are_told_apart_by_their_id"),
     (EmptyFails, "an_empty_set_yields_nothing"),
     (CountsWhenAsked, "it_is_lazy"),
     (List, "it_is_lazy"),

@@ -1,94 +1,27 @@
-"""The sentences of `micro_core.Broker`, `Event` and `Subscription`."""
+"""The sentences of `micro_core.Broker` and `Subscription`; those about acknowledging are in `acks`."""
 # ruff: noqa: D102  (a test's name is its sentence)
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import ClassVar, TypeAlias
-
 import anyio
 import pytest
-from micro_core import Broker, BrokerUnavailable, Capability, ConfigurationError, Event, Message, SubscribeOptions
+from micro_core import BrokerUnavailable, Capability, ConfigurationError, Event, Message, SubscribeOptions
 
+from micro_conformance.acks import HEAD, AckConformance, MakeBroker
+from micro_conformance.inbox import Inbox, Most
 from micro_conformance.polling import eventually, steadily
-from micro_conformance.suite import ComponentSuite, Make, bounded, logged, under_plain_asyncio, unique
+from micro_conformance.suite import bounded, logged, under_plain_asyncio, unique
 
-MakeBroker: TypeAlias = Callable[[], AbstractAsyncContextManager[Broker]]
+__all__ = ["AckConformance", "BrokerConformance", "Inbox", "MakeBroker", "Most"]
 
-HEAD = {"content-type": "application/json", "x-user": "ada"}
 BAD_TOPICS = ("", "line\nbreak", "nul\0", "tab\t", "\x7f")
 
 
-class Inbox:
-    """A handler that keeps what it got, and fails as often as it is told."""
+class BrokerConformance(AckConformance):
+    """Every sentence of `Broker`, one test each; see `AckConformance` for what is declared.
 
-    def __init__(self, *, failures: int = 0, manual: str = "", delay: float = 0.0) -> None:
-        self.events: list[Event] = []
-        self.times: list[float] = []
-        self._failures = failures
-        self._manual = manual
-        self._delay = delay
-
-    async def __call__(self, event: Event) -> None:
-        """Keeps it; `manual` is how the first delivery is acknowledged, each letter a call: a, n."""
-        self.events.append(event)
-        self.times.append(anyio.current_time())
-        if self._failures:
-            self._failures -= 1
-            raise LookupError("the handler failed")
-        for letter in self._manual if event.attempt == 1 else self._manual and "a":
-            await (event.ack() if letter == "a" else event.nack(self._delay))
-
-    @property
-    def bodies(self) -> list[bytes]:
-        """The bodies in the order of their arrival."""
-        return [event.message.body for event in self.events]
-
-    async def has(self, *bodies: bytes, within: float) -> None:
-        """Waits until it holds these, in any order, perhaps among others."""
-
-        def check() -> bool:
-            assert set(self.bodies) >= set(bodies)
-            return True
-
-        await eventually(check, within=within)
-
-
-class BrokerConformance(ComponentSuite):
-    """Every sentence of `Broker`, one test each. What a capability promises is tested where the broker has it.
-
-    Attributes:
-        settles_within: seconds until a message that was published is delivered.
-        redelivers_within: seconds until the first redelivery of a message that failed.
+    What a capability promises is tested where the broker has it.
     """
-
-    settles_within: ClassVar[float] = 2.0
-    redelivers_within: ClassVar[float] = 5.0
-
-    @pytest.fixture
-    def make_broker(self) -> MakeBroker:
-        """The factory that every plugin gives; brokers made one after another deliver to each other."""
-        raise pytest.UsageError(f"{type(self).__name__} needs a fixture make_broker")
-
-    @pytest.fixture
-    def make_unreachable_broker(self) -> MakeBroker | None:
-        """A factory of brokers whose server does not answer; None for brokers that need none."""
-        return None
-
-    @pytest.fixture
-    def make_component(self, make_broker: MakeBroker) -> Make:
-        return make_broker
-
-    async def publish(self, broker: Broker, topic: str, *bodies: bytes, key: bytes | None = None) -> None:
-        """Publishes one after another."""
-        for body in bodies:
-            await broker.publish(topic, Message(dict(HEAD), body), deadline=anyio.current_time() + 5, key=key)
-
-    def need(self, broker: Broker, capability: Capability) -> None:
-        """Leaves the test out for a broker that does not promise it."""
-        if capability not in broker.capabilities:
-            pytest.skip(f"declared: not {capability.value}")
 
     # publish
 
@@ -133,6 +66,29 @@ class BrokerConformance(ComponentSuite):
         event = inbox.events[0]
         assert (event.topic, event.attempt) == (topic, 1)
         assert event.message.head.items() >= HEAD.items()
+
+    @bounded
+    async def test_a_head_that_was_given_may_be_changed_by_whoever_got_it(self, make_broker: MakeBroker) -> None:
+        topic, inbox, heads = unique("users"), Inbox(), list[dict[str, str]]()
+
+        async def spoil(event: Event) -> None:
+            heads.append(dict(event.message.head))
+            event.message.head["x-spoiled"] = "1"
+            if event.attempt == 1:
+                raise LookupError("once more")
+
+        message = Message(dict(HEAD), b"x")
+        async with make_broker() as one:
+            await one.subscribe(topic, spoil, SubscribeOptions())
+            await one.subscribe(topic, inbox, SubscribeOptions())
+            await one.publish(topic, message, deadline=anyio.current_time() + 5)
+            await inbox.has(b"x", within=self.settles_within)
+            expected = 2 if Capability.AT_LEAST_ONCE in one.capabilities else 1
+            within = self.settles_within + self.redelivers_within
+            await eventually(lambda: len(heads) == expected, within=within)
+        heads.append(inbox.events[0].message.head)
+        assert not any("x-spoiled" in head for head in heads)
+        assert message.head == HEAD
 
     @bounded
     async def test_other_topics_are_not_delivered(self, make_broker: MakeBroker) -> None:
@@ -269,29 +225,6 @@ class BrokerConformance(ComponentSuite):
             await inbox.has(*bodies, within=self.settles_within)
         assert inbox.bodies == bodies
 
-    # acknowledging
-
-    @bounded
-    async def test_ack_is_idempotent_and_nothing_follows_it(self, make_broker: MakeBroker) -> None:
-        topic, inbox = unique("users"), Inbox(manual="aann")
-        async with make_broker() as one, make_broker() as other:
-            await other.subscribe(topic, inbox, SubscribeOptions(manual_ack=True))
-            await self.publish(one, topic, b"x")
-            await inbox.has(b"x", within=self.settles_within)
-            await steadily(lambda: len(inbox.events) == 1, during=0.3)
-
-    @bounded
-    async def test_nack_delivers_again_after_the_delay(self, make_broker: MakeBroker) -> None:
-        topic, inbox = unique("users"), Inbox(manual="nna", delay=0.2)
-        async with make_broker() as one, make_broker() as other:
-            self.need(one, Capability.NACK)
-            await other.subscribe(topic, inbox, SubscribeOptions(manual_ack=True))
-            await self.publish(one, topic, b"x")
-            await eventually(lambda: len(inbox.events) >= 2, within=self.settles_within + self.redelivers_within)
-            await steadily(lambda: len(inbox.events) == 2, during=0.3)
-        assert [event.attempt for event in inbox.events] == [1, 2]
-        assert inbox.times[1] - inbox.times[0] >= 0.15, "it came before the delay was over"
-
     # subscription
 
     @bounded
@@ -367,25 +300,3 @@ class BrokerConformance(ComponentSuite):
 
         if "asyncio" in self.backends:
             under_plain_asyncio(scenario, self.patience)
-
-
-class Most:
-    """A handler that takes its time and counts how many of it run at once."""
-
-    def __init__(self, seconds: float = 0.03) -> None:
-        self.running = 0
-        self.most = 0
-        self.done = 0
-        self._seconds = seconds
-
-    async def has_done(self, count: int, *, within: float) -> None:
-        """Waits until so many are done."""
-        await eventually(lambda: self.done == count, within=within)
-
-    async def __call__(self, event: Event) -> None:
-        """Takes its time."""
-        self.running += 1
-        self.most = max(self.most, self.running)
-        await anyio.sleep(self._seconds)
-        self.running -= 1
-        self.done += 1

@@ -54,6 +54,11 @@ class CodecConformance(Suite):
             assert type(body) is bytes
             assert codec.decoder(type_)(body) == value
 
+    def test_none_is_an_annotation_like_any_other(self, make_codec: MakeCodec) -> None:
+        codec = make_codec()
+        with suppress(UnsupportedType):
+            assert codec.decoder(None)(codec.encoder(None)(None)) is None
+
     def test_any_takes_whatever_the_codec_can_carry(self, make_codec: MakeCodec) -> None:
         encode = make_codec().encoder(Any)
         for _, value in self.values:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, cast
 
 import anyio
 import pytest
@@ -109,14 +109,14 @@ class PairSuite(ComponentSuite):
 
     @pytest.fixture
     def make_component(self, parts: Parts) -> Make:
-        @asynccontextmanager
-        async def make() -> AsyncIterator[Client]:
-            async with parts.make_transport() as transport:
-                discovery, codecs = FixedDiscovery(SERVICE, []), PlainCodecs("application/json")
-                async with parts.make_client(discovery, OrderedSelector(), transport, codecs) as client:
-                    yield client
+        return lambda: self.component(parts)
 
-        return make
+    def component(self, parts: Parts) -> AbstractAsyncContextManager[Client]:
+        """Constructs one of each, at once; the context enters the transport and the client."""
+        transport, codecs = parts.make_transport(), PlainCodecs("application/json")
+        plain = cast("Transport", transport)
+        parts.make_server(plain, codecs)
+        return _within(transport, parts.make_client(FixedDiscovery(SERVICE, []), OrderedSelector(), plain, codecs))
 
     @asynccontextmanager
     async def pair(
@@ -175,6 +175,14 @@ class PairSuite(ComponentSuite):
             listening(transport, self.listen_address, refusal=refusal) as behind,
         ):
             yield Node("refusing", behind.address, dict(OWN))
+
+
+@asynccontextmanager
+async def _within(
+    transport: AbstractAsyncContextManager[Transport], client: AbstractAsyncContextManager[Client]
+) -> AsyncIterator[Client]:
+    async with transport, client as entered:
+        yield entered
 
 
 async def _break(behind: Behind, reached: anyio.Event) -> None:

@@ -55,6 +55,15 @@ class SelectorConformance(Suite):
                 for node in taken:
                     selector.done(node, Outcome.OK, 0.001)
 
+    def test_nodes_are_told_apart_by_their_id(self, make_selector: MakeSelector) -> None:
+        selector = make_selector()
+        at_one_address = tuple(Node(f"greeter-{at}", "127.0.0.1:7001") for at in range(3))
+        assert set(selector.select(NodeSet("greeter", at_one_address))) == set(at_one_address)
+        for node in at_one_address:
+            moved = Node(node.id, "127.0.0.1:7002", {"zone": "other"})
+            selector.done(moved, Outcome.OK, 0.001)
+        assert set(selector.select(NodeSet("greeter", at_one_address))) == set(at_one_address)
+
     def test_an_empty_set_yields_nothing(self, make_selector: MakeSelector) -> None:
         assert list(make_selector().select(make_set(0))) == []
 

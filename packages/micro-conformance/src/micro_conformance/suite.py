@@ -89,6 +89,9 @@ class ComponentSuite(Suite):
         """A factory of components; each suite gives its own."""
         raise pytest.UsageError(f"{type(self).__name__} has no factory")
 
+    def test_constructing_needs_no_event_loop(self, make_component: Make) -> None:
+        make_component()
+
     @bounded
     async def test_leaving_twice_does_nothing(self, make_component: Make) -> None:
         async with make_component() as component:
