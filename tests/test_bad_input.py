@@ -175,6 +175,12 @@ class TestOptions:
         told = [record.getMessage() for record in caplog.records if "ADRESS" in record.getMessage()]
         assert told == ["MICRO_SERVER_ADRESS in the environment is unknown; did you mean MICRO_SERVER_ADDRESS?"]
 
+    def test_an_address_of_the_broker_says_whose_it_is(self, tmp_path: Path) -> None:
+        body = "@service.subscriber('greetings')\nasync def on_greeting(event: Greeting) -> None: ..."
+        text = refusal(tmp_path, body=body, MICRO_BROKER_ADDRESS="nope")
+        assert "subscriber on_greeting: broker 'http': cannot listen: 'nope' is not an address: expected " in text
+        assert text.endswith("(option address, MICRO_BROKER_HTTP_ADDRESS)\n")
+
     def test_a_port_in_use_is_told_with_the_variable_and_a_way_out(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -232,11 +238,21 @@ class Greeting:
 
 
 class Say:
+    def __init__(self) -> None:
+        self.left = anyio.Event()
+
     async def hello(self, request: Greeting) -> Greeting:
         return request
 
     async def long(self, length: int) -> str:
         return "x" * length
+
+    async def endless(self) -> AsyncIterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            self.left.set()
 
 
 @pytest.fixture(autouse=True)
@@ -288,7 +304,7 @@ async def test_a_body_that_cannot_be_decoded_says_where_it_is_wrong() -> None:
 
 @pytest.mark.anyio
 async def test_an_unknown_endpoint_says_which_there_are() -> None:
-    said = "greeter has no endpoint 'Say.Helo'; known are Say.Hello, Say.Long; did you mean 'Say.Hello'?"
+    said = "greeter has no endpoint 'Say.Helo'; known are Say.Endless, Say.Hello, Say.Long; did you mean 'Say.Hello'?"
     async with greeter() as (service, client):
         assert await post(service, b"{}", path="/greeter/Say.Helo", type_="application/json") == (404, said)
         with pytest.raises(micro.errors.NotFound) as caught:
@@ -349,6 +365,21 @@ async def test_a_caller_that_closes_half_way_disturbs_nobody(caplog: pytest.LogC
         for sent in (b"POST /greeter/Say.Hello HT", b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{", b""):
             async with await anyio.connect_tcp(host, int(port)) as stream:
                 await stream.send(sent)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.anyio
+async def test_a_caller_that_leaves_a_stream_in_the_middle_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    say = Say()
+    service = micro.Service("streamer")
+    service.handler(say)
+    with anyio.fail_after(20):
+        async with service:
+            async with service.client.stream("streamer", "Say.Endless", int) as stream:
+                await stream.send(None)
+                assert await stream.recv() == 1
+            await say.left.wait()
+            assert await service.client.call("streamer", "Say.Hello", Greeting("Ada"), Greeting) == Greeting("Ada")
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 

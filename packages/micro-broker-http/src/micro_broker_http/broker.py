@@ -18,6 +18,7 @@ from micro_core import (
     Broker,
     BrokerUnavailable,
     Capability,
+    ConfigurationError,
     EventHandler,
     Listener,
     Message,
@@ -279,7 +280,13 @@ class HTTPBroker(Broker):
         async with self._listening:
             if self._listener is None:
                 intake = Intake(self.subscriptions, self.options.message_limit)
-                self._listener = await listen(self.options.address or "127.0.0.1:0", intake.accept, limits=self._limits)
+                address = self.options.address or "127.0.0.1:0"
+                try:
+                    self._listener = await listen(address, intake.accept, limits=self._limits)
+                except ConfigurationError as error:
+                    raise ConfigurationError(
+                        f"broker 'http': {error} (option address, MICRO_BROKER_HTTP_ADDRESS)"
+                    ) from error
             return self._listener.address
 
     def _node(self, topic: str, address: str) -> Node:

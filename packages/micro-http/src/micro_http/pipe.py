@@ -148,6 +148,8 @@ class Pipe:
         while not self._may_write and self._over is None:
             self._sender = self._loop.waiter()
             await self._sender
+        if self._over is None and self._wire.is_closing():
+            await self._loop.checkpoint()  # a write failed, or it was closed: the loop is about to say so
         if self._over is not None:
             raise self._again()
         self._wire.write(data)
