@@ -41,6 +41,8 @@ class DoubleEvent(Event):
         if self.answered and self.lane.quirk != "nack after ack":
             return
         self.answered = True
+        if self.lane.quirk == "knows no nack":
+            return
         self.lane.again(self, 0.0 if self.lane.quirk == "no delay" else delay)
 
 
@@ -115,6 +117,8 @@ class Double(Broker):
         self.hub = hub
         self.quirk = quirk
         self.reachable = reachable
+        if quirk in ("knows no nack", "nacks without a promise"):
+            self.capabilities = Double.capabilities - {Capability.NACK}
         if quirk == "needs a loop":
             sniffio.current_async_library()
         self.turns: dict[str, int] = {}
@@ -246,6 +250,7 @@ BROKEN = [
     ("forgets the topic", "messages_published_from_when_it_returns_are_delivered_as_they_were"),
     ("shares heads", "a_head_that_was_given_may_be_changed_by_whoever_got_it"),
     ("redelivers what it gave", "a_head_that_was_given_may_be_changed_by_whoever_got_it"),
+    ("nacks without a promise", "without_the_capability_a_nack_counts_as_delivered"),
     ("ending is an ack", "a_handler_with_manual_ack_that_ended_with_neither_has_not_acknowledged"),
     ("counts for each member", "attempts_count_on_across_the_members_of_a_queue"),
     ("what a member had is lost", "attempts_count_on_across_the_members_of_a_queue"),
@@ -289,6 +294,10 @@ def fixtures(quirk):
 
 def test_a_right_double_passes(run_suite):
     assert run_suite(Suite, lambda: fixtures("")) == {}
+
+
+def test_a_right_double_that_promises_less_passes(run_suite):
+    assert run_suite(Suite, lambda: fixtures("knows no nack")) == {}
 
 
 @pytest.mark.parametrize(("quirk", "sentence"), BROKEN)

@@ -77,6 +77,17 @@ class AckConformance(ComponentSuite):
         assert inbox.times[1] - inbox.times[0] >= 0.15, "it came before the delay was over"
 
     @bounded
+    async def test_without_the_capability_a_nack_counts_as_delivered(self, make_broker: MakeBroker) -> None:
+        topic, inbox = unique("users"), Inbox(manual="n")
+        async with make_broker() as one, make_broker() as other:
+            if Capability.NACK in one.capabilities:
+                pytest.skip("declared: nack")
+            await other.subscribe(topic, inbox, SubscribeOptions(manual_ack=True))
+            await self.publish(one, topic, b"x")
+            await inbox.has(b"x", within=self.settles_within)
+            await steadily(lambda: len(inbox.events) == 1, during=0.3)
+
+    @bounded
     async def test_a_handler_with_manual_ack_that_ended_with_neither_has_not_acknowledged(
         self, make_broker: MakeBroker
     ) -> None:
