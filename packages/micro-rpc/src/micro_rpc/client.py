@@ -157,7 +157,8 @@ def _told(deadline: float) -> float:
 
 def _nanoseconds(seconds: float) -> str:
     """A `timeout` header; never 0, which means that it has passed (WIRE §5.5)."""
-    return str(max(int(seconds * 1e9), 1))
+    nanoseconds = int(seconds * 1e9)
+    return str(nanoseconds) if nanoseconds > 0 else "1"
 
 
 def _not_entered() -> float:

@@ -78,6 +78,8 @@ def is_plumbing(name: str) -> bool:
 
 def user_metadata(head: Head) -> dict[str, str]:
     """What of a request's head the handler is given as metadata."""
+    if _PLUMBING.issuperset(head):
+        return {}
     return {name: head[name] for name in head if name not in _PLUMBING and not is_plumbing(name)}
 
 
@@ -122,7 +124,9 @@ def remaining(timeout: str) -> float | None:
         nanoseconds = int(timeout)
     except ValueError:
         return None
-    return None if nanoseconds > _LONGEST else max(nanoseconds, 0) / _NANOSECONDS
+    if nanoseconds > _LONGEST:
+        return None
+    return nanoseconds / _NANOSECONDS if nanoseconds > 0 else 0.0
 
 
 def bare(content_type: str) -> str:
