@@ -36,8 +36,8 @@ class Client(Caller):
         client_middleware: around every call and stream; the first is the outermost.
 
     Entering raises ConfigurationError when something that was chosen cannot be had; a registry that cannot be reached
-    is asked again by each call. Leaving closes everything; calls
-    that still run are cancelled.
+    is asked again by each call. Leaving gives accepted events
+    `stop.flush` seconds to be delivered, then closes everything; calls that still run are cancelled.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Client(Caller):
         config = Config("", self._code, environment=os.environ)
         async with AsyncExitStack() as stack:
             runtime = await stack.enter_async_context(Runtime(self, config, self._objects, self._middleware))
+            self._runtime = runtime
             runtime.attach(self)
             stack.callback(self._detach)
             for lifespan in answers(runtime.extensions.hook.micro_lifespan, self):
@@ -88,6 +89,8 @@ class Client(Caller):
     ) -> None:
         stack, self._stack = self._stack, None
         if stack is not None:
+            if kind is None or issubclass(kind, Exception):
+                stack.push_async_callback(self._runtime.flush)
             await stack.__aexit__(kind, error, trace)
 
     def __repr__(self) -> str:
