@@ -547,3 +547,12 @@ def act(net: Network, truth: dict[str, dict[str, ServiceRecord]], what: str, who
     elif what == "deregister" and nodes:
         gone = nodes.pop(next(iter(nodes)))
         engine.deregister([(gone.name, gone.nodes[0].id)], net.now)
+
+
+def test_of_two_nodes_registered_within_one_tick_of_the_clock_the_later_one_gives_the_metadata() -> None:
+    engine = Engine(5353, random.Random(1))
+    for id in ("a", "c", "b"):
+        record = ServiceRecord("greeter", "1", (Node(id, "127.0.0.1:7001"),), (), {"from": id})
+        engine.register([record], 0, 1.0)
+    (found,) = engine.services("greeter")
+    assert ([node.id for node in found.nodes], found.metadata) == (["a", "b", "c"], {"from": "b"})

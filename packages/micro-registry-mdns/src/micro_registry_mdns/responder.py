@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ class Responder:
     def __init__(self, origin: str, rng: random.Random) -> None:
         self.origin = origin
         self.nodes: dict[Key, OwnNode] = {}
+        self._latest = -NEVER
         self.links: dict[str, LinkState] = {}
         self._gone: dict[bytes, float] = {}
         self._sequence = 0
@@ -86,12 +88,17 @@ class Responder:
             raise RegistryUnavailable(f"one mdns registry announces at most {MAX_OWN} nodes")
         node = packets.announced(record, text)
         local, instance, target = packets.is_loopback(node.host), node.instance.lower(), node.target.lower()
-        self.nodes[key] = OwnNode(record, node, name, expires, local, instance, target, now)
+        self.nodes[key] = OwnNode(record, node, name, expires, local, instance, target, self._order(now))
         self._gone.pop(name, None)
         for state in self.links.values():
             if key in self._visible(state):
                 self._announce(state, key, now)
         return True
+
+    def _order(self, now: float) -> float:
+        """The time, later than any before: clocks are coarse, and what was registered last must be known."""
+        self._latest = max(now, math.nextafter(self._latest, math.inf))
+        return self._latest
 
     def _announce(self, state: LinkState, key: Key, now: float) -> None:
         state.due[key] = state.beat_due = now
