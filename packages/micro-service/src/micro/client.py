@@ -61,8 +61,20 @@ class Client(Caller):
         )
         self._middleware = tuple(client_middleware)
         self._stack: AsyncExitStack | None = None
+        self._entered = False
 
     async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("this client runs already; share it inside its `async with`, or make another one")
+        self._entered = True
+        try:
+            await self._open()
+        except BaseException:
+            self._entered = False
+            raise
+        return self
+
+    async def _open(self) -> None:
         config = Config("", self._code, environment=os.environ)
         async with AsyncExitStack() as stack:
             runtime = await stack.enter_async_context(Runtime(self, config, self._objects, self._middleware))
@@ -73,7 +85,6 @@ class Client(Caller):
                 await stack.enter_async_context(lifespan)
             await self._open_soon(config.settings.register_wait)
             self._stack = stack.pop_all()
-        return self
 
     async def _open_soon(self, seconds: float) -> None:
         try:
@@ -91,7 +102,10 @@ class Client(Caller):
         if stack is not None:
             if kind is None or issubclass(kind, Exception):
                 stack.push_async_callback(self._runtime.flush)
-            await stack.__aexit__(kind, error, trace)
+            try:
+                await stack.__aexit__(kind, error, trace)
+            finally:
+                self._entered = False
 
     def __repr__(self) -> str:
         return f"<micro.Client {self.name!r}>" if self.name else "<micro.Client>"
