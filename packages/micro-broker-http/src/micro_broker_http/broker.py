@@ -143,7 +143,7 @@ class HTTPBroker(Broker):
                 self.subscriptions.clear()
                 await self._client.__aexit__(None, None, None)
         if self._tally.unsettled:
-            log.warning("%d deliveries were not made when the broker closed", self._tally.unsettled)
+            log.warning("deliveries not made when the broker closed: %d", self._tally.unsettled)
 
     async def publish(self, topic: str, message: Message, *, deadline: float, key: bytes | None = None) -> None:  # noqa: D102
         check_topic(topic)

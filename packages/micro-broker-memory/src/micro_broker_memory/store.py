@@ -218,4 +218,4 @@ def leave(address: str, store: Store, waker: Waker) -> None:
             return
         _STORES.pop(address, None)
     if count := store.undelivered():
-        log.warning("%d deliveries were not made when the last broker of store %r closed", count, address)
+        log.warning("deliveries not made when the last broker of store %r closed: %d", address, count)
