@@ -63,7 +63,7 @@ class Stream(ABC):
         Raises:
             RPCError: the stream is over; with the server's own error where it sent one.
             BadRequest: at the client, when the value cannot be carried; nothing was sent.
-            UnsupportedType: the same at the server.
+            InternalServerError: the same at the server.
         """
 
     @abstractmethod

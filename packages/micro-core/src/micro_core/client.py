@@ -17,7 +17,7 @@ class Client(Component, ABC):
         what happened                          outcome        error                     tried again
         TransportError, processed=False        NOT_PROCESSED  503                       always
         a reply with `micro-unprocessed: 1`    NOT_PROCESSED  the reply's               always
-        TransportError, processed=True         UNKNOWN        408 for DEADLINE or 503   if idempotent
+        TransportError, processed=True         UNKNOWN        408 for DEADLINE or 502   if idempotent
         the server answers 408                 UNKNOWN        Timeout                   if idempotent
         any other error from the server        ANSWERED       the class of its code     never
         a reply                                OK             DecodeError, if any       never
@@ -47,8 +47,8 @@ class Client(Component, ABC):
     async def stream(self, call: Call) -> Reply:
         """Opens a stream on the first node that takes it; `Reply.stream` is open.
 
-        A server that refuses need not have answered yet: its refusal is then raised by the stream's first `recv`. The
-        node is given back by `done` once the stream is open.
+        A server that refuses need not have answered yet: the stream then moves to another node where nothing was lost by
+        it, or its first `recv` raises the refusal. The node is given back by `done` when the stream ends.
 
         Raises:
             RPCError: as `call`, when no node would open it.
