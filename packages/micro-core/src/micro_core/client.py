@@ -47,8 +47,8 @@ class Client(Component, ABC):
     async def stream(self, call: Call) -> Reply:
         """Opens a stream on the first node that takes it; `Reply.stream` is open.
 
-        A server that refuses need not have answered yet: the stream then moves to another node where nothing was lost by
-        it, or its first `recv` raises the refusal. The node is given back by `done` when the stream ends.
+        A server that refuses need not have answered yet: the stream then moves to another node where nothing was lost
+        by it, or its first `recv` raises the refusal. The node is given back by `done` when the stream ends.
 
         Raises:
             RPCError: as `call`, when no node would open it.
