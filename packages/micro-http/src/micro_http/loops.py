@@ -93,11 +93,13 @@ class Loop(ABC):
         clock: its own.
         waiter: makes a new one.
         spawn: runs a coroutine, which must not raise, in a task of its own. The caller keeps what is returned.
+        soon: calls a function in the loop's next turn; None where wires gather what is written in one turn anyway.
     """
 
     clock: Clock
     waiter: Callable[[], Waiter]
     spawn: Callable[[Coroutine[Any, Any, None]], object]
+    soon: Callable[[Callable[[], None]], object] | None
 
     @abstractmethod
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
@@ -128,6 +130,7 @@ class AsyncioLoop(Loop):
         self.clock = capture_clock()
         self.waiter = self._loop.create_future
         self.spawn = self._loop.create_task
+        self.soon = self._loop.call_soon
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
         """See `Loop`."""

@@ -17,13 +17,16 @@ from micro_http.parse import Parser
 from micro_http.tables import Malformed
 
 _YIELD_EVERY = 32
+_GATHERED = 16 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Pipe:
     """Messages that arrived, and a way to send.
 
-    Reading stops while more than `buffer` bytes wait to be received, and `send` waits while the peer does not read.
+    Reading stops while more than `buffer` bytes wait to be received, and `send` waits while the peer does not read. Of
+    what is sent within one turn of the loop the first message goes out at once, since often there is only one; the rest
+    follows in one piece, since each write is a system call of its own.
 
     Attributes:
         arrived: called with each message as it arrives, before anyone receives it.
@@ -45,6 +48,8 @@ class Pipe:
         self._sender: Waiter | None = None
         self._may_write = True
         self._sent = 0
+        self._held_back: list[bytes] | None = None
+        self._held_back_bytes = 0
         self._over: TransportError | None = None
         self._ended = False
 
@@ -152,7 +157,34 @@ class Pipe:
             await self._loop.checkpoint()  # a write failed, or it was closed: the loop is about to say so
         if self._over is not None:
             raise self._again()
-        self._wire.write(data)
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        soon = self._loop.soon
+        if soon is None:
+            self._wire.write(data)
+        elif self._held_back is None:
+            self._held_back = []
+            soon(self._turn)
+            self._wire.write(data)
+        else:
+            self._held_back.append(data)
+            self._held_back_bytes += len(data)
+            if self._held_back_bytes >= _GATHERED:
+                self.flush()
+
+    def _turn(self) -> None:
+        self.flush()
+        self._held_back = None
+
+    def flush(self) -> None:
+        """Writes what was held back for the end of the loop's turn."""
+        if self._held_back:
+            data = b"".join(self._held_back)
+            self._held_back = []
+            self._held_back_bytes = 0
+            if not self._wire.is_closing():
+                self._wire.write(data)
 
     def _again(self) -> TransportError:
         over = self._over
@@ -161,6 +193,7 @@ class Pipe:
 
     def close(self) -> None:
         """Closes when everything is written."""
+        self.flush()
         self._wire.close()
 
     def cut(self) -> None:
@@ -172,6 +205,7 @@ class Pipe:
 
     def reset(self, reason: Reset) -> None:
         """Closes at once; whoever waits gets a TransportError of that reason."""
+        self.flush()
         self._fail(TransportError(f"the exchange was reset: {reason.value}", reason, processed=True))
         self._wire.abort()
 

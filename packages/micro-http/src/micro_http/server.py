@@ -355,6 +355,7 @@ class ServerConnection(asyncio.Protocol):
         """The stream is over: what still arrives of it is dropped, anything else is a new call."""
         pipe = self._pipe
         assert pipe is not None
+        pipe.flush()
         self._backlog.extend(pipe.ready)
         self._late = exchange.late
         self._pipe = self._exchange = None

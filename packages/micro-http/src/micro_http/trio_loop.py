@@ -65,6 +65,7 @@ class TrioLoop(Loop):
         self.clock = trio.current_time
         self.waiter = TrioWaiter
         self.spawn = _start
+        self.soon = None
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
         """See `Loop`."""
