@@ -14,6 +14,8 @@ import uvloop
 One = Callable[[], Awaitable[object]]
 
 PAYLOAD = b"x" * 100
+MESSAGES = 1000
+"""Of one stream."""
 
 
 def cpu_seconds() -> float:

@@ -44,14 +44,14 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
-def measure(peer: str, callers: int, seconds: float) -> dict[str, Any]:
-    """One run of one peer."""
+def measure(peer: str, callers: int, seconds: float, mode: str = "load") -> dict[str, Any]:
+    """One run of one peer. `mode` is what its program calls the load."""
     server = start(peer, CORES[0], "serve")
     try:
         assert server.stdout is not None
         port = server.stdout.readline().strip()
         before = cpu_seconds(server.pid)
-        client = start(peer, CORES[-1], "load", port, str(callers), str(seconds))
+        client = start(peer, CORES[-1], mode, port, str(callers), str(seconds))
         output, _ = client.communicate(timeout=seconds + 60)
         figures: dict[str, Any] = json.loads(output)
         warm = min(0.5, seconds) / seconds + 1

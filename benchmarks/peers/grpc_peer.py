@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,17 @@ async def echo(request: bytes, _: object) -> bytes:
     return request
 
 
+async def many(request: bytes, _: object) -> AsyncIterator[bytes]:
+    for _ in range(closedloop.MESSAGES):
+        yield request
+
+
 async def serve() -> None:
     server = grpc.aio.server()
-    handlers: dict[str, Any] = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+    handlers: dict[str, Any] = {
+        "Echo": grpc.unary_unary_rpc_method_handler(echo),
+        "Many": grpc.unary_stream_rpc_method_handler(many),
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Echo", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -37,8 +46,19 @@ async def load(port: int, callers: int, seconds: float) -> None:
         await closedloop.measure(one, callers, seconds)
 
 
+async def stream(port: int, callers: int, seconds: float) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call: Any = channel.unary_stream("/bench.Echo/Many")
+
+        async def one() -> object:
+            return sum([1 async for _ in call(closedloop.PAYLOAD)])
+
+        await closedloop.measure(one, callers, seconds)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         closedloop.run(serve)
     else:
-        closedloop.run(lambda: load(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
+        run = stream if sys.argv[1] == "stream" else load
+        closedloop.run(lambda: run(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))

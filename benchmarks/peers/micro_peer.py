@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,10 @@ class Payload:
 class Echo:
     async def echo(self, request: Payload) -> Payload:
         return request
+
+    async def many(self, request: Payload) -> AsyncIterator[Payload]:
+        for _ in range(closedloop.MESSAGES):
+            yield request
 
 
 async def serve() -> None:
@@ -42,8 +47,22 @@ async def load(callers: int, seconds: float) -> None:
         await closedloop.measure(one, callers, seconds)
 
 
+async def stream(callers: int, seconds: float) -> None:
+    payload = Payload("x" * 88)
+    async with micro.Client() as client:
+
+        async def one() -> object:
+            async with client.stream("bench", "Echo.Many", Payload) as replies:
+                await replies.send(payload)
+                await replies.end()
+                return sum([1 async for _ in replies])
+
+        await closedloop.measure(one, callers, seconds)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         closedloop.run(serve)
     else:
-        closedloop.run(lambda: load(int(sys.argv[3]), float(sys.argv[4])))
+        run = stream if sys.argv[1] == "stream" else load
+        closedloop.run(lambda: run(int(sys.argv[3]), float(sys.argv[4])))
