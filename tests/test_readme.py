@@ -27,11 +27,16 @@ def test_the_service_and_the_client_of_the_readme_talk(tmp_path: Path) -> None:
     (tmp_path / "greeter.py").write_text(service)
     body = "".join(f"    {line}\n" for line in client.splitlines())
     (tmp_path / "client.py").write_text(CLIENT.format(body=body))
-    serving = subprocess.Popen([sys.executable, "greeter.py"], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    serve = [sys.executable, "greeter.py"]
+    serving = subprocess.Popen(serve, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert serving.stdout is not None
     try:
         run = [sys.executable, "client.py"]
         called = subprocess.run(run, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=30)
         assert (called.returncode, called.stdout, called.stderr) == (0, "Hello Ada\n", "")
+        assert serving.stdout.readline() == "Hello Ada\n"
     finally:
         serving.terminate()
-        assert serving.wait(timeout=15) == 0
+        status = serving.wait(timeout=15)
+        serving.stdout.close()
+    assert status == 0
