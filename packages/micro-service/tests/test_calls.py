@@ -205,6 +205,18 @@ async def test_the_least_of_option_default_and_cancel_scope_is_the_deadline(memo
             assert await client.call(*ask, timeout=10) <= 2
 
 
+async def test_a_call_from_a_cancelled_scope_is_cancelled_and_not_sent(memory: Kinds) -> None:
+    say = Say()
+    async with service(memory, say), micro.Client(**memory) as client:
+        await client.call("greeter", "Say.Hello", Question("first"), Answer)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await client.call("greeter", "Say.Hello", Question("never"), Answer)
+        assert scope.cancelled_caught
+        await client.call("greeter", "Say.Hello", Question("last"), Answer)
+    assert len(say.seen) == 2
+
+
 async def test_a_deadline_ends_the_handler(memory: Kinds) -> None:
     say = Say()
     async with service(memory, say), micro.Client(**memory) as client:

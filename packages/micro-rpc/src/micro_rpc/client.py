@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any, Self
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 from micro_core import (
     Call,
     Client,
@@ -75,7 +76,10 @@ class RPCClient(Client):
         attempts = Attempts(self, call, started, deadline)
         plan, head = self._prepare(call, attempts)
         body = self._encode(call, plan, attempts)
-        told = _told(deadline)
+        scoped = anyio.current_effective_deadline()
+        if scoped == -math.inf:
+            await checkpoint_if_cancelled()  # before anything is sent
+        told = _told(deadline, scoped)
         node = attempts.first() or await attempts.next()
         while True:
             began = clock()
@@ -111,7 +115,7 @@ class RPCClient(Client):
         plan, head = self._prepare(call, attempts)
         head["micro-stream"] = head["micro-id"]
         if call.deadline is not None and call.deadline < math.inf:
-            head["timeout"] = _nanoseconds(_told(call.deadline) - started)
+            head["timeout"] = _nanoseconds(_told(call.deadline, anyio.current_effective_deadline()) - started)
         stream = ClientStream(self._transport, call, plan, head, attempts, deadline)
         await stream.open()
         return Reply(None, None, stream.node, stream)
@@ -149,10 +153,9 @@ class RPCClient(Client):
             raise DecodeError(text) from None
 
 
-def _told(deadline: float) -> float:
+def _told(deadline: float, scoped: float) -> float:
     """The deadline that the server is told: the caller's scopes count, but end the call here by themselves."""
-    inherited = anyio.current_effective_deadline()
-    return inherited if -math.inf < inherited < deadline else deadline
+    return scoped if -math.inf < scoped < deadline else deadline
 
 
 def _nanoseconds(seconds: float) -> str:
