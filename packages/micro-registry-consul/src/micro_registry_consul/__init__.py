@@ -1,0 +1,1 @@
+"""Registry `consul`: a Consul agent."""

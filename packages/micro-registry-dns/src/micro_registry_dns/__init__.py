@@ -1,0 +1,1 @@
+"""Registry `dns`: services from SRV, A and AAAA records."""

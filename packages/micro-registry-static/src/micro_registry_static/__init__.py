@@ -1,0 +1,1 @@
+"""Registry `static`: services from a TOML file."""

@@ -1,0 +1,1 @@
+"""Selector `least-requests`: the less busy of two."""

@@ -1,0 +1,1 @@
+"""Selector `rendezvous`: equal keys to the same node."""
