@@ -53,6 +53,12 @@ def install_all(session: nox.Session, *groups: str) -> None:
     session.install(*editable(), *tools, "-c", str(CONSTRAINTS))
 
 
+def install_defaults(session: nox.Session, *more: str, groups: tuple[str, ...] = ()) -> None:
+    """What a user has who installs micro-defaults, and the packages named, with the groups' tools."""
+    tools = [requirement for group in groups for requirement in GROUPS[group]]
+    session.install(*editable(*sorted(closure("micro-defaults", *more))), *tools, "-c", str(CONSTRAINTS))
+
+
 def closure(*names: str) -> set[str]:
     """The packages of this repository that the named ones need, `test` extras of the named ones included."""
     found: set[str] = set()
@@ -83,9 +89,7 @@ def build_wheels(session: nox.Session) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """Two greeters, a mailer and a consumer as processes: found, called, streamed to, killed, stopped."""
-    session.install(
-        *editable("micro-defaults", *sorted(closure("micro-defaults"))), "-c", str(CONSTRAINTS), silent=True
-    )
+    install_defaults(session)
     session.run("python", str(ROOT / "examples" / "greeter" / "demo.py"), *session.posargs)
 
 
@@ -167,14 +171,14 @@ def wheels(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Calls per second beside grpc.aio and a raw echo, interleaved in one run, server and client on a core each."""
-    install_all(session, "bench")
+    install_defaults(session, groups=("bench",))
     session.run("python", str(ROOT / "benchmarks" / "unary.py"), *session.posargs)
 
 
 @nox.session
 def startup(session: nox.Session) -> None:
     """Import times over a bare interpreter, and process start to first served call."""
-    install_all(session, "bench")
+    install_defaults(session, "micro-registry-memory")
     session.run("python", str(ROOT / "benchmarks" / "startup.py"), *session.posargs)
 
 

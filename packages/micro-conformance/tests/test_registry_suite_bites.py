@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,7 +13,9 @@ import anyio.lowlevel
 import pytest
 import sniffio
 from micro_conformance import RegistryConformance
-from micro_core import NotRegistered, Reach, Registry, ServiceRecord, Snapshot
+from micro_core import NotRegistered, Reach, Registry, RegistryUnavailable, ServiceRecord, Snapshot
+
+log = logging.getLogger("micro.registry.double")
 
 
 class Store:
@@ -20,6 +23,9 @@ class Store:
         self.nodes: dict[tuple[str, str], tuple[ServiceRecord, float]] = {}
         self.goodbyes: list[str] = []
         self.broken = False
+        self.complaints = 0
+        self.silent_since: float | None = None
+        self.before: tuple[ServiceRecord, ...] = ()
 
     def alive(self) -> dict[tuple[str, str], ServiceRecord]:
         now = anyio.current_time()
@@ -34,10 +40,16 @@ class Double(Registry):
 
     async def register(self, service: ServiceRecord, *, ttl: float) -> None:
         self.check(service)
+        self.need_answers()
         until = anyio.current_time() + self.lifetime(ttl)
         await anyio.lowlevel.checkpoint()
         for node in service.nodes:
+            self.store.nodes.pop((service.name, node.id), None)
             self.store.nodes[service.name, node.id] = (replace(service, nodes=(node,)), until)
+
+    def need_answers(self) -> None:
+        if self.store.silent_since is not None:
+            raise RegistryUnavailable("the double does not answer")
 
     def check(self, service: ServiceRecord) -> None:
         if not (service.name and service.version and all(node.id and node.address for node in service.nodes)):
@@ -47,17 +59,25 @@ class Double(Registry):
         return ttl or float("inf")
 
     async def deregister(self, service: ServiceRecord) -> None:
+        self.need_answers()
         await anyio.lowlevel.checkpoint()
         for node in service.nodes:
             if self.store.nodes.pop((service.name, node.id), None):
                 self.store.goodbyes.append(node.id)
 
     async def get_service(self, name: str) -> tuple[ServiceRecord, ...]:
+        self.need_answers()
+        self.complain()
         await anyio.lowlevel.checkpoint()
         found = self.records(name)
         if not found:
             raise NotRegistered(name)
         return found
+
+    def complain(self) -> None:
+        if self.store.broken and not self.store.complaints:
+            self.store.complaints += 1
+            log.warning("a record is left out")
 
     def records(self, name: str | None) -> tuple[ServiceRecord, ...]:
         joined: dict[tuple[str, str], ServiceRecord] = {}
@@ -72,6 +92,7 @@ class Double(Registry):
         return service == name
 
     async def list_services(self) -> tuple[ServiceRecord, ...]:
+        self.need_answers()
         await anyio.lowlevel.checkpoint()
         return self.records(None)
 
@@ -82,19 +103,26 @@ class Double(Registry):
     async def snapshots(self, name: str | None) -> AsyncIterator[Snapshot]:
         since, last = len(self.store.goodbyes), None
         while True:
-            now = Snapshot(self.records(name), self.departed(since))
+            now = Snapshot(self.watched(name), self.departed(since), self.stale_since())
             if now != last:
                 last = now
                 yield now
             await anyio.sleep(0.002)
 
+    def watched(self, name: str | None) -> tuple[ServiceRecord, ...]:
+        return self.records(name)
+
+    def stale_since(self) -> float | None:
+        return self.store.silent_since
+
     def departed(self, since: int) -> frozenset[str]:
-        return frozenset(self.store.goodbyes[since:])
+        present = {id for _, id in self.store.alive()}
+        return frozenset(self.store.goodbyes[since:]) - present
 
 
 class Suite(RegistryConformance):
     settles_within = 0.1
-    shortest_ttl = 0.05
+    shortest_ttl = 0.15
     expires_within = 0.1
     patience = 2.0
 
@@ -103,10 +131,19 @@ async def plant(registry, name):
     registry.store.broken = True
 
 
+@asynccontextmanager
+async def outage(registry):
+    registry.store.silent_since = anyio.current_time()
+    try:
+        yield
+    finally:
+        registry.store.silent_since = None
+
+
 def fixtures(double):
     store = Store()
     make = lambda: double(store)  # noqa: E731
-    return {"make_registry": make, "make_component": make, "plant_unreadable": plant}
+    return {"make_registry": make, "make_component": make, "plant_unreadable": plant, "outage": outage}
 
 
 # The doubles that break a sentence
@@ -157,6 +194,144 @@ class Doubles(Double):
     def snapshots(self, name):
         self.store.beats = getattr(self.store, "beats", {})
         return super().snapshots(name)
+
+
+class CopiesToTheVersion(Double):
+    """A node that moves is in both versions."""
+
+    async def register(self, service, *, ttl):
+        before = dict(self.store.nodes)
+        await super().register(service, ttl=ttl)
+        for node in service.nodes:
+            old = before.get((service.name, node.id))
+            if old is not None and old[0].version != service.version:
+                self.store.nodes[service.name, f"{node.id} before"] = old
+
+
+class IdsAlone(Double):
+    """One node for each id, whatever the service."""
+
+    async def register(self, service, *, ttl):
+        ids = {node.id for node in service.nodes}
+        for key in [key for key in self.store.nodes if key[1] in ids]:
+            del self.store.nodes[key]
+        await super().register(service, ttl=ttl)
+
+
+class FirstMetadataCounts(Double):
+    def records(self, name):
+        kept = self.store.kept = getattr(self.store, "kept", {})
+        return tuple(
+            replace(record, metadata=kept.setdefault((record.name, record.version), record.metadata))
+            for record in super().records(name)
+        )
+
+
+class FirstNodesEndpoints(Double):
+    """As the record of the node with the lowest id has them."""
+
+    def records(self, name):
+        alive = self.store.alive()
+        return tuple(
+            replace(record, endpoints=alive[record.name, min(node.id for node in record.nodes)].endpoints)
+            for record in super().records(name)
+        )
+
+
+class EmptyRecordsCount(Double):
+    async def register(self, service, *, ttl):
+        await super().register(service, ttl=ttl)
+        for key, (record, until) in self.store.nodes.items():
+            if key[0] == service.name and not service.nodes and record.version == service.version:
+                self.store.nodes[key] = (replace(record, metadata=service.metadata), until)
+
+
+class EmptyRecordsAreListed(Double):
+    async def register(self, service, *, ttl):
+        await super().register(service, ttl=ttl)
+        self.store.listed = [*getattr(self.store, "listed", []), service]
+
+    async def list_services(self):
+        return (*await super().list_services(), *getattr(self.store, "listed", []))
+
+
+class EmptyGoodbyeIsForAll(Double):
+    async def deregister(self, service):
+        await super().deregister(service)
+        if not service.nodes:
+            for key in [key for key in self.store.nodes if key[0] == service.name]:
+                del self.store.nodes[key]
+
+
+class UnreachableIsUnknown(Double):
+    def need_answers(self):
+        if self.store.silent_since is not None:
+            raise NotRegistered("nothing")
+
+
+class DropsWhatItCannotStore(Double):
+    async def register(self, service, *, ttl):
+        if self.store.silent_since is None:
+            await super().register(service, ttl=ttl)
+
+
+class NeverAnswersAgain(Double):
+    def need_answers(self):
+        self.store.was_silent = getattr(self.store, "was_silent", False) or self.store.silent_since is not None
+        if self.store.was_silent:
+            raise RegistryUnavailable("still")
+
+
+class MissesTheEnd(Double):
+    """A watch that is woken by calls alone."""
+
+    async def snapshots(self, name):
+        seen = None
+        async for snapshot in super().snapshots(name):
+            if seen is None or self.store.nodes != seen:
+                seen = dict(self.store.nodes)
+                yield snapshot
+
+
+class DepartedForEver(Double):
+    def departed(self, since):
+        return frozenset(self.store.goodbyes[since:])
+
+
+class AllDeparturesEver(Double):
+    def departed(self, since):
+        return super().departed(0)
+
+
+class SilentAboutSilence(Double):
+    def stale_since(self):
+        return None
+
+
+class ForgetsWhenSilent(Double):
+    def watched(self, name):
+        return self.records(name) if self.store.silent_since is None else ()
+
+
+class StaleForEver(Double):
+    since = None
+
+    def stale_since(self):
+        self.since = self.since or self.store.silent_since
+        return self.since
+
+
+class StaleOnTheWallClock(Double):
+    def stale_since(self):
+        return None if self.store.silent_since is None else self.store.silent_since + 1e9
+
+
+class WatchEndsInSilence(Double):
+    async def snapshots(self, name):
+        async for snapshot in super().snapshots(name):
+            yield snapshot
+            if snapshot.stale_since is not None:
+                return
 
 
 class KeepsOldVersion(Double):
@@ -367,6 +542,17 @@ class FailsOverGarbage(Double):
         return await super().get_service(name)
 
 
+class ComplainsEachTime(Double):
+    def complain(self):
+        if self.store.broken:
+            log.warning("a record is left out")
+
+
+class LeavesOutInSilence(Double):
+    def complain(self):
+        pass
+
+
 class KeepsToItself(Double):
     def __init__(self, store):
         super().__init__(Store())
@@ -414,12 +600,33 @@ class Impatient(Suite):
     patience = 0.6
 
 
+STALE = "while_the_registry_does_not_answer_a_stale_snapshot_holds_what_was_known_last"
+
 BROKEN = [
     (ForgetsToStore, "register_makes_the_nodes_of_the_record_known"),
     (NeverExpires, "nodes_are_known_for_ttl_seconds"),
     (FirstTimeCounts, "calling_it_again_is_the_heartbeat"),
     (Doubles, "registering_what_is_known_changes_nothing_but_the_time_it_lives"),
     (KeepsOldVersion, "a_record_of_a_known_node_replaces_that_nodes_record"),
+    (KeepsOldVersion, "a_node_registered_again_with_another_version_moves"),
+    (CopiesToTheVersion, "a_node_registered_again_with_another_version_moves"),
+    (IdsAlone, "an_id_is_known_within_its_services_name"),
+    (FirstMetadataCounts, "endpoints_and_metadata_are_those_that_were_registered_last"),
+    (FirstNodesEndpoints, "endpoints_and_metadata_are_those_that_were_registered_last"),
+    (EmptyRecordsCount, "a_record_without_nodes_changes_nothing"),
+    (EmptyRecordsAreListed, "a_record_without_nodes_changes_nothing"),
+    (EmptyGoodbyeIsForAll, "a_record_without_nodes_changes_nothing"),
+    (UnreachableIsUnknown, "a_registry_that_does_not_answer_is_unavailable"),
+    (DropsWhatItCannotStore, "a_registry_that_does_not_answer_is_unavailable"),
+    (NeverAnswersAgain, "a_registry_that_does_not_answer_is_unavailable"),
+    (MissesTheEnd, "the_end_of_a_nodes_time_is_a_change"),
+    (DepartedForEver, "departed_forgets_who_came_back"),
+    (AllDeparturesEver, "a_watch_begins_without_departures"),
+    (SilentAboutSilence, STALE),
+    (ForgetsWhenSilent, STALE),
+    (StaleForEver, STALE),
+    (StaleOnTheWallClock, STALE),
+    (WatchEndsInSilence, STALE),
     (ReplacesTheName, "other_nodes_and_versions_of_the_name_stay"),
     (ZeroIsZero, "a_ttl_of_0_means_for_ever"),
     (TakesAnything, "a_record_without_name_version_id_or_address_is_a_value_error"),
@@ -445,7 +652,9 @@ BROKEN = [
     (WatchHoldsOn, "leaving_the_block_stops_the_watch_also_when_cancelled"),
     (OneAtATime, "every_method_may_be_called_by_many_tasks_at_once"),
     (Poisoned, "a_cancelled_call_leaves_the_registry_as_usable_as_before"),
-    (FailsOverGarbage, "a_record_that_cannot_be_read_is_left_out_and_fails_no_lookup"),
+    (FailsOverGarbage, "a_record_that_cannot_be_read_is_left_out_logged_once_and_fails_no_lookup"),
+    (ComplainsEachTime, "a_record_that_cannot_be_read_is_left_out_logged_once_and_fails_no_lookup"),
+    (LeavesOutInSilence, "a_record_that_cannot_be_read_is_left_out_logged_once_and_fails_no_lookup"),
     (KeepsToItself, "one_registry_sees_what_another_registers_and_deregisters"),
     (LeavesOnce, "leaving_twice_does_nothing"),
     (HangsWhenCancelled, "leaving_releases_everything_also_when_cancelled"),

@@ -203,7 +203,8 @@ def test_any_cut_of_valid_bytes_gives_the_same_messages(
     messages: list[tuple[dict[str, str], bytes, bool]], cuts: list[int], reply: bool
 ) -> None:
     raw = b"".join(wire(message, reply=reply) for message in messages)
-    pieces, at = [], 0
+    pieces: list[bytes] = []
+    at = 0
     while at < len(raw):
         size = cuts[len(pieces) % len(cuts)]
         pieces.append(raw[at : at + size])

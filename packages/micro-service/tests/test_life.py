@@ -222,6 +222,22 @@ async def test_a_client_enters_without_a_registry_and_finds_it_later(
         assert await client.call("greeter", "Echo.Echo", "a", str) == "a"
 
 
+async def test_a_registry_that_hangs_while_it_is_entered_holds_nobody_up(memory: Kinds) -> None:
+    class Hanging(Shaky):
+        async def __aenter__(self) -> Any:
+            await anyio.sleep_forever()
+
+    kinds = quick(memory, Hanging(MemoryRegistry.Options(address="hanging")))
+    service = micro.Service("greeter", **kinds)
+    service.handler(Echo())
+    with anyio.fail_after(5):
+        async with service, micro.Client(**quick(memory, Hanging(MemoryRegistry.Options(address="hanging")))) as client:
+            with pytest.raises(micro.errors.ServiceNotFound, match="not open by the deadline"):
+                await client.call("greeter", "Echo.Echo", "a", str, timeout=0.1)
+            with pytest.raises(micro.errors.BrokerUnavailable, match="not open by the deadline"):
+                await client.publish("topic", 1, timeout=0.1)
+
+
 async def test_a_registry_that_goes_and_comes_is_two_lines_of_log(
     memory: Kinds, caplog: pytest.LogCaptureFixture
 ) -> None:

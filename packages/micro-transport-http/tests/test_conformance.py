@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from micro_conformance import TransportConformance
 from micro_transport_http import HTTPTransport
@@ -11,5 +13,5 @@ class TestHTTPTransport(TransportConformance):
     plugin = ("transport", "http")
 
     @pytest.fixture
-    def make_transport(self):
+    def make_transport(self) -> Callable[[], HTTPTransport]:
         return lambda: HTTPTransport(HTTPTransport.Options())

@@ -91,7 +91,7 @@ class Raw:
         self.stream = stream
         self.parser = Parser(Limits(), Tables(), replies=True)
 
-    async def post(self, body: bytes = b"", **head: str) -> None:
+    async def post(self, body: bytes = b"", /, **head: str) -> None:
         names = {name.replace("_", "-"): value for name, value in head.items()}
         lines = "".join(f"{name}: {value}\r\n" for name, value in names.items())
         await self.stream.send(

@@ -33,6 +33,11 @@ async def known_nodes(registry: Registry, name: str) -> dict[str, Node]:
     return {node.id: node for record in records for node in record.nodes}
 
 
+async def nodes_by_version(registry: Registry, name: str) -> dict[str, list[str]]:
+    """The ids of each version's nodes, sorted."""
+    return {record.version: sorted(node.id for node in record.nodes) for record in await registry.get_service(name)}
+
+
 async def is_forgotten(registry: Registry, name: str) -> bool:
     """Whether no node of the name is known."""
     return not await known_nodes(registry, name)

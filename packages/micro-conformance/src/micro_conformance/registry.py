@@ -1,16 +1,15 @@
-"""The sentences of `micro_core.Registry`."""
+"""The sentences of `micro_core.Registry`; those of `watch` are in `watches`."""
 # ruff: noqa: D102  (a test's name is its sentence)
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Any, ClassVar, TypeAlias
+from typing import Any
 
 import anyio
 import pytest
-from micro_core import Node, NotRegistered, Registry, ServiceRecord, Snapshot
+from micro_core import Endpoint, Node, NotRegistered, Registry, RegistryUnavailable, ServiceRecord
 
 from micro_conformance.polling import eventually, steadily
 from micro_conformance.records import (
@@ -20,55 +19,18 @@ from micro_conformance.records import (
     is_registered_as,
     known_nodes,
     make_record,
+    nodes_by_version,
     snapshot_ids,
     snapshot_until,
 )
-from micro_conformance.suite import ComponentSuite, Make, bounded, under_plain_asyncio, unique
+from micro_conformance.suite import bounded, logged, under_plain_asyncio, unique
+from micro_conformance.watches import MakeRegistry, Outage, Plant, WatchConformance
 
-MakeRegistry: TypeAlias = Callable[[], AbstractAsyncContextManager[Registry]]
-Plant: TypeAlias = Callable[[Registry, str], Awaitable[None]]
+__all__ = ["MakeRegistry", "Outage", "Plant", "RegistryConformance", "WatchConformance"]
 
 
-class RegistryConformance(ComponentSuite):
-    """Every sentence of `Registry`, one test each.
-
-    Attributes:
-        settles_within: seconds until what one registry did is seen by another, or by its own lookups.
-        shares_records: whether two registries that are made see each other's records.
-        expires: whether nodes whose time is over disappear.
-        shortest_ttl: the shortest time to live, in seconds, that the registry keeps exactly enough.
-        expires_within: seconds after the time to live until a node is gone.
-    """
-
-    settles_within: ClassVar[float] = 1.0
-    shares_records: ClassVar[bool] = True
-    expires: ClassVar[bool] = True
-    shortest_ttl: ClassVar[float] = 0.2
-    expires_within: ClassVar[float] = 2.0
-
-    @pytest.fixture
-    def make_registry(self) -> MakeRegistry:
-        """The factory that every plugin gives; registries made one after another share their records."""
-        raise pytest.UsageError(f"{type(self).__name__} needs a fixture make_registry")
-
-    @pytest.fixture
-    def plant_unreadable(self) -> Plant | None:
-        """A function that puts a broken record of a name where the registry reads; None where nobody could."""
-        return None
-
-    @pytest.fixture
-    def make_component(self, make_registry: MakeRegistry) -> Make:
-        return make_registry
-
-    async def knows(self, registry: Registry, name: str, *ids: str) -> None:
-        """Waits until exactly those nodes are known."""
-
-        async def check() -> bool:
-            found = set(await known_nodes(registry, name))
-            assert found == set(ids)
-            return True
-
-        await eventually(check, within=self.settles_within)
+class RegistryConformance(WatchConformance):
+    """Every sentence of `Registry`, one test each; see `WatchConformance` for what is declared."""
 
     # register
 
@@ -137,6 +99,72 @@ class RegistryConformance(ComponentSuite):
             await self.knows(registry, name, f"{name}-a", f"{name}-b", f"{name}-c")
 
     @bounded
+    async def test_a_node_registered_again_with_another_version_moves(self, make_registry: MakeRegistry) -> None:
+        name = unique("greeter")
+        moves, stays = f"{name}-a", f"{name}-b"
+        async with make_registry() as registry:
+            await registry.register(make_record(name, moves), ttl=FOR_EVER)
+            await registry.register(make_record(name, stays, port=7002), ttl=FOR_EVER)
+            await self.knows(registry, name, moves, stays)
+            await registry.register(make_record(name, moves, version="2"), ttl=FOR_EVER)
+
+            async def moved() -> bool:
+                assert await nodes_by_version(registry, name) == {"1": [stays], "2": [moves]}
+                return True
+
+            await eventually(moved, within=self.settles_within)
+            await steadily(moved, during=0.1)
+
+    @bounded
+    async def test_an_id_is_known_within_its_services_name(self, make_registry: MakeRegistry) -> None:
+        name, other, id = unique("greeter"), unique("other"), unique("node")
+        async with make_registry() as registry:
+            await registry.register(make_record(name, id), ttl=FOR_EVER)
+            await registry.register(make_record(other, id), ttl=FOR_EVER)
+            await self.knows(registry, other, id)
+            await self.knows(registry, name, id)
+            await registry.deregister(make_record(other, id))
+            await self.knows(registry, other)
+            await self.knows(registry, name, id)
+
+    @bounded
+    async def test_endpoints_and_metadata_are_those_that_were_registered_last(
+        self, make_registry: MakeRegistry
+    ) -> None:
+        name = unique("greeter")
+        first, second = make_record(name, f"{name}-a"), make_record(name, f"{name}-b", port=7002)
+        changed = replace(first, endpoints=(Endpoint("Say.Bye"),), metadata={"owner": "another"})
+        async with make_registry() as registry:
+            await registry.register(first, ttl=FOR_EVER)
+            await self.knows(registry, name, f"{name}-a")
+            await registry.register(changed, ttl=FOR_EVER)
+            await eventually(lambda: is_registered_as(registry, name, changed), within=self.settles_within)
+            await registry.register(second, ttl=FOR_EVER)
+
+            async def last() -> bool:
+                (found,) = await registry.get_service(name)
+                assert len(found.nodes) == 2
+                assert (found.endpoints, found.metadata) == (second.endpoints, second.metadata)
+                return True
+
+            await eventually(last, within=self.settles_within)
+
+    @bounded
+    async def test_a_record_without_nodes_changes_nothing(self, make_registry: MakeRegistry) -> None:
+        name, nobody = unique("greeter"), unique("nobody")
+        known = make_record(name, f"{name}-a")
+        async with make_registry() as registry:
+            await registry.register(known, ttl=FOR_EVER)
+            await self.knows(registry, name, f"{name}-a")
+            await registry.register(replace(known, nodes=(), endpoints=(), metadata={}), ttl=FOR_EVER)
+            await registry.register(replace(known, nodes=(), version="2"), ttl=FOR_EVER)
+            await registry.register(make_record(nobody), ttl=FOR_EVER)
+            await registry.deregister(replace(known, nodes=()))
+            await steadily(lambda: is_registered_as(registry, name, known), during=0.1)
+            await self.knows(registry, nobody)
+            assert nobody not in {record.name for record in await registry.list_services()}
+
+    @bounded
     async def test_a_ttl_of_0_means_for_ever(self, make_registry: MakeRegistry) -> None:
         name = unique("greeter")
         async with make_registry() as registry:
@@ -183,24 +211,36 @@ class RegistryConformance(ComponentSuite):
             await self.knows(registry, name, f"{name}-b")
 
     @bounded
-    async def test_deregister_is_a_goodbye_for_every_watcher(self, make_registry: MakeRegistry) -> None:
-        name = unique("greeter")
-        record = make_record(name, f"{name}-a")
-        async with make_registry() as registry, registry.watch(name) as one, registry.watch(None) as all_:
-            await registry.register(record, ttl=FOR_EVER)
-            for watch in (one, all_):
-                await snapshot_until(watch, lambda seen: f"{name}-a" in snapshot_ids(seen), self.settles_within)
-            await registry.deregister(record)
-            for watch in (one, all_):
-                last = await snapshot_until(
-                    watch, lambda seen: f"{name}-a" not in snapshot_ids(seen), self.settles_within
-                )
-                assert f"{name}-a" in last.departed
-
-    @bounded
     async def test_deregistering_unknown_nodes_is_no_error(self, make_registry: MakeRegistry) -> None:
         async with make_registry() as registry:
             await registry.deregister(make_record(unique("nobody"), "a"))
+
+    @bounded
+    async def test_a_registry_that_does_not_answer_is_unavailable(
+        self, make_registry: MakeRegistry, outage: Outage | None
+    ) -> None:
+        if outage is None:
+            pytest.skip("declared: there is nothing that could be silent (outage)")
+        record = make_record(unique("greeter"), "a")
+        async with make_registry() as registry:
+            async with outage(registry):
+                calls: tuple[Callable[[], Awaitable[Any]], ...] = (
+                    lambda: registry.register(record, ttl=FOR_EVER),
+                    lambda: registry.deregister(record),
+                    lambda: registry.get_service(unique("greeter")),
+                    registry.list_services,
+                )
+                for call in calls:
+                    with pytest.raises(RegistryUnavailable, match=r"\S"):
+                        await call()
+            await eventually(lambda: self._registered(registry, record), within=self.settles_within)
+
+    async def _registered(self, registry: Registry, record: ServiceRecord) -> bool:
+        try:
+            await registry.register(record, ttl=FOR_EVER)
+            return bool(await known_nodes(registry, record.name))
+        except RegistryUnavailable:
+            return False
 
     # get_service and list_services
 
@@ -248,92 +288,6 @@ class RegistryConformance(ComponentSuite):
 
             await eventually(listed, within=self.settles_within)
 
-    # watch
-
-    @bounded
-    async def test_the_first_snapshot_comes_at_once_and_is_complete(self, make_registry: MakeRegistry) -> None:
-        name = unique("greeter")
-        record = make_record(name, f"{name}-a", f"{name}-b")
-        async with make_registry() as registry:
-            await registry.register(record, ttl=FOR_EVER)
-            await self.knows(registry, name, f"{name}-a", f"{name}-b")
-            for watched in (name, None):
-                async with registry.watch(watched) as snapshots:
-                    with anyio.fail_after(self.settles_within):
-                        first = await anext(snapshots)
-                    assert record in first.services
-
-    @bounded
-    async def test_a_snapshot_comes_after_each_change(self, make_registry: MakeRegistry) -> None:
-        name = unique("greeter")
-        async with make_registry() as registry, registry.watch(name) as snapshots:
-            for version, port in (("1", 7001), ("1", 7002), ("2", 7002)):
-                record = make_record(name, f"{name}-a", version=version, port=port)
-                await registry.register(record, ttl=FOR_EVER)
-                await snapshot_until(snapshots, _holds(record), self.settles_within)
-
-    @bounded
-    async def test_the_last_state_is_always_delivered(self, make_registry: MakeRegistry) -> None:
-        name = unique("greeter")
-        async with make_registry() as registry, registry.watch(name) as snapshots:
-            for port in range(7001, 7021):
-                record = make_record(name, f"{name}-a", port=port)
-                await registry.register(record, ttl=FOR_EVER)
-            last = make_record(name, f"{name}-a", port=7020)
-            await snapshot_until(snapshots, lambda seen: last in seen.services, self.settles_within)
-
-    @bounded
-    async def test_a_watch_of_one_name_shows_that_name_alone(self, make_registry: MakeRegistry) -> None:
-        name, other = unique("greeter"), unique("other")
-        async with make_registry() as registry:
-            await registry.register(make_record(other, f"{other}-a", port=7002), ttl=FOR_EVER)
-            await registry.register(make_record(name, f"{name}-a"), ttl=FOR_EVER)
-            await self.knows(registry, other, f"{other}-a")
-            async with registry.watch(name) as snapshots:
-                seen = await snapshot_until(snapshots, snapshot_ids, self.settles_within)
-                assert snapshot_ids(seen) == {f"{name}-a"}
-
-    @bounded
-    async def test_a_watch_of_none_shows_every_service(self, make_registry: MakeRegistry) -> None:
-        name, other = unique("greeter"), unique("other")
-        expected = {f"{name}-a", f"{other}-a"}
-        async with make_registry() as registry, registry.watch(None) as snapshots:
-            await registry.register(make_record(name, f"{name}-a"), ttl=FOR_EVER)
-            await registry.register(make_record(other, f"{other}-a", port=7002), ttl=FOR_EVER)
-            await snapshot_until(snapshots, lambda seen: expected <= snapshot_ids(seen), self.settles_within)
-
-    @bounded
-    async def test_an_unknown_name_is_an_empty_snapshot(self, make_registry: MakeRegistry) -> None:
-        async with make_registry() as registry, registry.watch(unique("nobody")) as snapshots:
-            with anyio.fail_after(self.settles_within + 1):
-                first = await anext(snapshots)
-            assert first.services == ()
-
-    @bounded
-    async def test_absence_without_a_goodbye_is_no_departure(self, make_registry: MakeRegistry) -> None:
-        if not self.expires:
-            pytest.skip("declared: nodes do not expire")
-        name = unique("greeter")
-        async with make_registry() as registry, registry.watch(name) as snapshots:
-            await registry.register(make_record(name, f"{name}-a"), ttl=self.shortest_ttl)
-            await snapshot_until(snapshots, snapshot_ids, self.settles_within)
-            gone = self.shortest_ttl + self.expires_within
-            last = await snapshot_until(snapshots, lambda seen: not snapshot_ids(seen), gone)
-            assert last.departed == frozenset()
-
-    @bounded
-    async def test_leaving_the_block_stops_the_watch_also_when_cancelled(self, make_registry: MakeRegistry) -> None:
-        name = unique("greeter")
-        async with make_registry() as registry:
-            for _ in range(3):
-                with anyio.move_on_after(0.05) as scope:
-                    async with registry.watch(name) as snapshots:
-                        async for _snapshot in snapshots:
-                            pass
-                assert scope.cancelled_caught, "the watch ended by itself"
-            await registry.register(make_record(name, f"{name}-a"), ttl=FOR_EVER)
-            await self.knows(registry, name, f"{name}-a")
-
     # all methods
 
     @bounded
@@ -375,7 +329,7 @@ class RegistryConformance(ComponentSuite):
             await self.knows(registry, name, f"{name}-a")
 
     @bounded
-    async def test_a_record_that_cannot_be_read_is_left_out_and_fails_no_lookup(
+    async def test_a_record_that_cannot_be_read_is_left_out_logged_once_and_fails_no_lookup(
         self, make_registry: MakeRegistry, plant_unreadable: Plant | None
     ) -> None:
         if plant_unreadable is None:
@@ -384,10 +338,13 @@ class RegistryConformance(ComponentSuite):
         async with make_registry() as registry:
             await registry.register(make_record(name, f"{name}-a"), ttl=FOR_EVER)
             await self.knows(registry, name, f"{name}-a")
-            await plant_unreadable(registry, name)
-            await steadily(lambda: known_nodes(registry, name), during=0.2)
-            await registry.list_services()
-            await self.knows(registry, name, f"{name}-a")
+            with logged() as records:
+                for _ in range(2):
+                    await plant_unreadable(registry, name)
+                    await steadily(lambda: known_nodes(registry, name), during=0.2)
+                await registry.list_services()
+                await self.knows(registry, name, f"{name}-a")
+            assert len(records) == 1, "it is logged once"
 
     # two registries
 
@@ -415,7 +372,3 @@ class RegistryConformance(ComponentSuite):
 
         if "asyncio" in self.backends:
             under_plain_asyncio(scenario, self.patience)
-
-
-def _holds(record: ServiceRecord) -> Callable[[Snapshot], bool]:
-    return lambda seen: record in seen.services

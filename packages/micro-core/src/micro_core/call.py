@@ -62,7 +62,8 @@ class Stream(ABC):
 
         Raises:
             RPCError: the stream is over; with the server's own error where it sent one.
-            UnsupportedType: the value cannot be carried; nothing was sent.
+            BadRequest: at the client, when the value cannot be carried; nothing was sent.
+            UnsupportedType: the same at the server.
         """
 
     @abstractmethod

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 
 from micro_core import ServiceRecord
 
 from micro_registry_mdns import packets
-from micro_registry_mdns.listener import Listener
+from micro_registry_mdns.listener import Known, Listener
 from micro_registry_mdns.protocol import LEASE, LOOKUP, MAX_QUESTIONS, STALL
-from micro_registry_mdns.responder import NEVER, Key, Responder
+from micro_registry_mdns.responder import NEVER, Key, OwnNode, Responder
 
 
 class Engine:
@@ -140,23 +141,22 @@ class Engine:
         if self._viewed == self.version:
             return
         self._viewed = self.version
-        nodes = self.listener.nodes(self.links)
-        nodes.update({key: node.record for key, node in self.responder.nodes.items()})
+        nodes: dict[Key, Known | OwnNode] = {**self.listener.nodes(self.links), **self.responder.nodes}
         self._ids = frozenset(nodes)
         self._view = _grouped(nodes)
 
 
-def _grouped(nodes: dict[Key, ServiceRecord]) -> dict[str, tuple[ServiceRecord, ...]]:
-    versions: dict[tuple[str, str], list[ServiceRecord]] = {}
-    for _, record in sorted(nodes.items()):
-        versions.setdefault((record.name, record.version), []).append(record)
+def _grouped(nodes: dict[Key, Known | OwnNode]) -> dict[str, tuple[ServiceRecord, ...]]:
+    versions: dict[tuple[str, str], list[Known | OwnNode]] = {}
+    for _, node in sorted(nodes.items(), key=lambda item: item[0]):
+        versions.setdefault((node.record.name, node.record.version), []).append(node)
     view: dict[str, tuple[ServiceRecord, ...]] = {}
-    for (name, _), records in sorted(versions.items()):
-        view[name] = (*view.get(name, ()), _joined(records))
+    for name, version in sorted(versions):
+        view[name] = (*view.get(name, ()), _joined(versions[name, version]))
     return view
 
 
-def _joined(records: list[ServiceRecord]) -> ServiceRecord:
-    first = records[0]
-    nodes = tuple(record.nodes[0] for record in records)
-    return ServiceRecord(first.name, first.version, nodes, first.endpoints, first.metadata)
+def _joined(nodes: list[Known | OwnNode]) -> ServiceRecord:
+    """Endpoints and metadata are those that were heard of last."""
+    last = max(nodes, key=lambda node: node.heard).record
+    return replace(last, nodes=tuple(node.record.nodes[0] for node in nodes))

@@ -308,19 +308,19 @@ class Listener:
     def _next_look(self, path: Path) -> float:
         return min(path.suspect, path.expires) if path.link in self._asks else path.expires
 
-    def nodes(self, own_addresses: Collection[str]) -> dict[Key, ServiceRecord]:
+    def nodes(self, own_addresses: Collection[str]) -> dict[Key, Known]:
         """Every node that is listed, as a record with this one node."""
-        claims: dict[Key, dict[str, ServiceRecord]] = {}
+        claims: dict[Key, dict[str, Known]] = {}
         for path in sorted(self.paths.values(), key=lambda path: path.order):
             near = path.address in own_addresses or packets.is_loopback(path.address)
             for name in path.present:
                 known = self._records.get(name)
                 if known is not None and (near or not _loopback(known.record)):
-                    claims.setdefault(known.key, {})[path.address] = known.record
+                    claims.setdefault(known.key, {})[path.address] = known
         self._owner = {key: self._keeper(key, claim) for key, claim in claims.items()}
         return {key: claim[self._owner[key]] for key, claim in claims.items()}
 
-    def _keeper(self, key: Key, claim: dict[str, ServiceRecord]) -> str:
+    def _keeper(self, key: Key, claim: dict[str, Known]) -> str:
         owner = self._owner.get(key)
         return owner if owner in claim else next(iter(claim))
 

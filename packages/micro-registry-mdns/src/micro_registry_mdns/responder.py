@@ -20,7 +20,7 @@ NEVER = float("inf")
 
 @dataclass(slots=True)
 class OwnNode:
-    """A node that was registered here; `instance` and `target` as questions name them, in lower case."""
+    """A node that was registered here, `heard` when; `instance` and `target` as questions name them, in lower case."""
 
     record: ServiceRecord
     announced: Announced
@@ -29,6 +29,7 @@ class OwnNode:
     local: bool
     instance: str
     target: str
+    heard: float
 
 
 @dataclass(slots=True)
@@ -85,7 +86,7 @@ class Responder:
             raise RegistryUnavailable(f"one mdns registry announces at most {MAX_OWN} nodes")
         node = packets.announced(record, text)
         local, instance, target = packets.is_loopback(node.host), node.instance.lower(), node.target.lower()
-        self.nodes[key] = OwnNode(record, node, name, expires, local, instance, target)
+        self.nodes[key] = OwnNode(record, node, name, expires, local, instance, target, now)
         self._gone.pop(name, None)
         for state in self.links.values():
             if key in self._visible(state):

@@ -19,9 +19,9 @@ and elsewhere
 from micro_core import Call, CallNext, Capability, Event, EventHandler, Reply, StreamWrapper
 
 from micro import errors
-from micro.caller import Response
 from micro.client import Client
 from micro.context import Context, context
+from micro.response import Response
 from micro.run import run
 from micro.service import Service
 from micro.shapes import endpoint

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+import math
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, Generic, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, TypedDict, TypeVar, Unpack, cast, overload
 
-from micro_core import Attempt, Call, CallNext, Head, Node, NotRegistered, Registry, Reply, RPCError, ServiceRecord
+import anyio
+from micro_core import (
+    Call,
+    CallNext,
+    NotRegistered,
+    Registry,
+    Reply,
+    RPCError,
+    ServiceNotFound,
+    ServiceRecord,
+)
 from micro_core import Stream as OpenStream
 
 from micro.outgoing import Key, Outgoing, Where, filter_of, key_of
 from micro.proxy import Proxy
 from micro.publishing import Publisher
+from micro.response import Response
 from micro.stream import Stream
 from micro.streaming import Exchanged, Replies
 
@@ -41,28 +53,6 @@ class StreamOptions(CommonOptions, total=False):
     """What a stream may be given."""
 
     request: Any
-
-
-class Response(Generic[T]):
-    """A reply with its circumstances.
-
-    Attributes:
-        value: the decoded reply.
-        header: the reply's header, lower-case.
-        node: the node that answered; None for a call by address.
-        attempts: the nodes that were tried, the last one answered.
-    """
-
-    __slots__ = ("attempts", "header", "node", "value")
-
-    def __init__(self, value: T, header: Head, node: Node | None, attempts: Sequence[Attempt]) -> None:
-        self.value = value
-        self.header = header
-        self.node = node
-        self.attempts = attempts
-
-    def __repr__(self) -> str:
-        return f"<Response {self.value!r} from {self.node.id if self.node else 'an address'}>"
 
 
 class Caller:
@@ -107,8 +97,12 @@ class Caller:
         return await self._stream(call)
 
     async def _ready_for(self, call: Call) -> None:
+        limit = call.open_deadline or call.deadline or math.inf
         try:
-            await self._ready()
+            with anyio.CancelScope(deadline=limit) as scope:
+                await self._ready()
+            if scope.cancelled_caught:
+                raise ServiceNotFound("what the client needs was not open by the deadline")
         except RPCError as error:
             error.service, error.endpoint = call.service, call.endpoint
             raise

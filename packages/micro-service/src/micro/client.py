@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
+import anyio
 from micro_core import Broker, Middleware, Registry, Selector, ServiceNotFound, Transport
 from micro_core import Client as ClientPlugin
 
@@ -69,12 +70,18 @@ class Client(Caller):
             stack.callback(self._detach)
             for lifespan in answers(runtime.extensions.hook.micro_lifespan, self):
                 await stack.enter_async_context(lifespan)
-            try:
-                await self._ready()
-            except ServiceNotFound as error:
-                log.warning("%s; calls ask again", error.detail)
+            await self._open_soon(config.settings.register_wait)
             self._stack = stack.pop_all()
         return self
+
+    async def _open_soon(self, seconds: float) -> None:
+        try:
+            with anyio.move_on_after(seconds) as scope:
+                await self._ready()
+            if scope.cancelled_caught:
+                log.warning("the client was not open after %g s; calls wait for it", seconds)
+        except ServiceNotFound as error:
+            log.warning("%s; calls ask again", error.detail)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -54,6 +54,10 @@ class _Request:
 class Parts:
     """What is open, by name of its part; `run` is the owner task.
 
+    Attributes:
+        opening: the part that is being opened now, or empty.
+        closed: set once the owner has left everything.
+
     Args:
         config: which plugins, with which options.
         objects: what was passed in code as an object: final, and entered and left here like the others.
@@ -68,6 +72,7 @@ class Parts:
         self._asked: set[_Request] = set()
         self._backend = ""
         self.closed = anyio.Event()
+        self.opening = ""
 
     async def registry(self) -> Registry:
         """The registry, as it was chosen: names are without the namespace."""
@@ -137,11 +142,13 @@ class Parts:
                 request.done.set()
 
     async def _answer(self, request: _Request) -> None:
+        self.opening = request.part
         try:
             await self._get(request.part)
         except Exception as error:
             request.error = error
         finally:
+            self.opening = ""
             request.done.set()
 
     async def _get(self, part: str) -> Any:
@@ -156,7 +163,7 @@ class Parts:
             return await self._names()
         if part == "discovery":
             return await self._discovery()
-        made = self._objects.get(part) or await self._build(part)
+        made = self._objects[part] if part in self._objects else await self._build(part)
         self._check(part, made)
         if isinstance(made, Component):
             self._check_backend(part, made)

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
-from micro_core import Broker, Codecs, Encode, Head, Message
+import anyio
+from micro_core import Broker, BrokerUnavailable, Codecs, Encode, Head, Message
 
 from micro.outgoing import Outgoing
 
@@ -41,13 +42,19 @@ class Publisher:
         key: bytes | None,
     ) -> None:
         """As `Caller.publish`."""
-        if self._opened is None:
-            self._opened = await self._opener()
-        broker, codecs = self._opened
+        deadline = self._outgoing.deadline(timeout)
+        broker, codecs = self._opened or await self._open(deadline)
         content_type = content_type or self._content_type
         body = self._encoder(codecs, content_type, type(event))(event)
         message = Message(self._head(topic, content_type, metadata), body)
-        await broker.publish(topic, message, deadline=self._outgoing.deadline(timeout), key=key)
+        await broker.publish(topic, message, deadline=deadline, key=key)
+
+    async def _open(self, deadline: float) -> tuple[Broker, Codecs]:
+        with anyio.CancelScope(deadline=deadline):
+            self._opened = await self._opener()
+        if self._opened is None:
+            raise BrokerUnavailable("the broker was not open by the deadline")
+        return self._opened
 
     def _head(self, topic: str, content_type: str, metadata: Mapping[str, str] | None) -> Head:
         head = self._outgoing.metadata_of_event(metadata)

@@ -74,7 +74,8 @@ class Runtime:
     ) -> None:
         self.parts.close()
         try:
-            await self.parts.closed.wait()
+            if not self.parts.opening:  # what has not opened yet may never do so
+                await self.parts.closed.wait()
         finally:
             self.tasks.cancel_scope.cancel()
             await self.tasks.__aexit__(None, None, None)
