@@ -1,0 +1,75 @@
+"""How often Consul is asked while it fails: at most once a second, whoever asks.
+
+Reads and writes have a gate each, open while requests succeed. Behind a closed gate one task at a time probes, and
+probes of both gates take turns of a second and a bit. A probe that succeeds opens the gate, and all who waited go on.
+"""
+
+from __future__ import annotations
+
+import random
+from enum import Enum
+
+import anyio
+from micro_core import Clock
+
+SPACING = 1.0
+"""Seconds between turns, at least."""
+
+JITTER = 0.25
+"""Seconds by which a turn is later at random, so that the clients of an agent that returns do not come at once."""
+
+
+class Kind(Enum):
+    """What a request is for."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class Gate:
+    """Whether requests of one kind succeed.
+
+    Attributes:
+        trouble: why the last one failed; empty while they succeed.
+        lock: held by the one that probes.
+    """
+
+    __slots__ = ("lock", "trouble")
+
+    def __init__(self) -> None:
+        self.trouble = ""
+        self.lock = anyio.Lock()
+
+
+class Pace:
+    """The turns of one client, given in the order in which they are asked for."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._next = clock()
+        self.gates = {kind: Gate() for kind in Kind}
+
+    async def enter(self, gate: Gate) -> bool:
+        """Waits until a request may go; says whether the gate's lock is held, which the caller then releases."""
+        if not gate.trouble:
+            return False
+        await gate.lock.acquire()
+        try:
+            if gate.trouble:
+                await self.turn()
+        except BaseException:
+            gate.lock.release()
+            raise
+        return True
+
+    async def turn(self) -> None:
+        """Waits for the next turn. A cancelled wait wastes it."""
+        now = self._clock()
+        mine = max(now, self._next)
+        self._next = mine + SPACING + random.uniform(0.0, JITTER)  # noqa: S311 - jitter
+        await anyio.sleep(mine - now)
+
+    def failed(self, gate: Gate, trouble: str) -> None:
+        """Closes a gate."""
+        gate.trouble = trouble
+        self._next = max(self._next, self._clock() + SPACING)

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from consul_agent import REQUIRED, Agent, find_binary, running
+from micro_registry_consul import ConsulRegistry
+
+Make: TypeAlias = Callable[..., ConsulRegistry]
+
+
+@pytest.fixture(scope="session")
+def binary() -> Path:
+    """The consul command, or a skip that says where it comes from."""
+    found = find_binary()
+    if found is None:
+        text = "no Consul agent: nox -s consul builds one (4 minutes, once), MICRO_CONSUL_BINARY names another"
+        pytest.fail(text) if REQUIRED else pytest.skip(text)
+    return found
+
+
+@pytest.fixture(scope="session")
+def agent(binary: Path) -> Iterator[Agent]:
+    """An agent that all tests share, and none disturbs."""
+    with running(Agent(binary)) as agent:
+        yield agent
+
+
+@pytest.fixture
+def own_agent(binary: Path) -> Iterator[Agent]:
+    """An agent for one test to treat badly."""
+    with running(Agent(binary)) as agent:
+        yield agent
+
+
+@pytest.fixture
+def make(agent: Agent) -> Make:
+    """Makes registries at the shared agent; options as keywords."""
+
+    def make(**options: Any) -> ConsulRegistry:
+        return ConsulRegistry(ConsulRegistry.Options(**{"address": (agent.address,), **options}))
+
+    return make
