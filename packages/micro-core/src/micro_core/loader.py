@@ -108,6 +108,12 @@ def load(kind: str, wanted: str, *, selected_by: str = "", references: bool = Tr
     return Loaded(kind, plugin.name, load_plugin(kind, plugin, where), plugin)
 
 
+def manager_of(plugin: InstalledPlugin) -> tuple[pluggy.PluginManager, str]:
+    """A manager that holds one installed plugin, which is imported, and what to call it. Raises BrokenPlugin."""
+    title = f"{plugin.group.removeprefix('micro.')} {plugin.name!r} of {plugin.distribution} {plugin.version}"
+    return _manager_of([(plugin, _import(plugin, title))], title), title
+
+
 def load_plugin(kind: str, plugin: InstalledPlugin, where: str = "") -> type[Any]:
     """Imports one installed plugin and asks its hook for the class. Raises BrokenPlugin."""
     title = f"{kind} {plugin.name!r} of {plugin.distribution} {plugin.version}{where}"
