@@ -26,6 +26,10 @@ class Question:
 class Answer:
     text: str
 
+class EmailTaken(micro.errors.Conflict):
+    email: str
+    suggestion: str | None = None
+
 service = micro.Service("greeter", registry="memory", options={"stop.drain": 3})
 
 @service.handler
@@ -101,16 +105,22 @@ async def use() -> None:
         await client.publish("topic", Answer("a"), timeout=1, content_type="application/json", metadata={}, key=b"k")
     async with service:
         reveal_type(await service.client.call("greeter", "Say.Find", Question("a"), Answer))
+        try:
+            await client.proxy(Say, "greeter", errors=(EmailTaken,)).hello(Question("a"))
+        except EmailTaken as error:
+            reveal_type(error.email)
+            raise EmailTaken("taken", email=error.email, id="front") from EmailTaken(email="")
+        await client.call("greeter", "Say.Find", Question("a"), Answer, errors=[EmailTaken])
 """
 
 REVEALED = [
     "Answer", "Any", "Any", "Answer", "Say", "Answer", "int", "int", "Answer", "int", "Answer", "Answer", "Answer",
-    "Answer",
+    "Answer", "str",
 ]  # fmt: skip
 
 WRONG = """
 import micro
-from greeter import Answer, Question, Say, numbers, words
+from greeter import Answer, EmailTaken, Question, Say, numbers, words
 
 async def use(client: micro.Client) -> None:
     say = client.proxy(Say, "greeter")
@@ -122,6 +132,10 @@ async def use(client: micro.Client) -> None:
     await client.call("greeter", "Say.Find", Question("a"), Answer, tiemout=2)
     (await client.call("greeter", "Say.Find", Question("a"), Answer)).nope
     say.nope()
+    EmailTaken("taken")
+    EmailTaken("taken", email=1)
+    EmailTaken("taken", emial="a@b")
+    client.proxy(Say, "greeter", errors=(ValueError,))
 """
 
 
@@ -136,7 +150,7 @@ def test_a_program_is_typed_and_a_wrong_argument_is_an_error(tmp_path: Path) -> 
     (tmp_path / "wrong.py").write_text(textwrap.dedent(WRONG))
     lines = [line for line in mypy(tmp_path, "wrong.py") if "greeter.py" not in line]
     numbers = {int(line.split(":")[1]) for line in lines if ": error: " in line}
-    assert numbers == set(range(7, 15)), "\n".join(lines)
+    assert numbers == set(range(7, 19)), "\n".join(lines)
 
     lines = mypy(tmp_path, "greeter.py")
     revealed = [line.rpartition('"')[0].rpartition('"')[2].rpartition(".")[2] for line in lines if "Revealed" in line]

@@ -4,7 +4,7 @@
         email: str                            raise EmailTaken("taken", email="a@b")
         suggestion: str | None = None
 
-    →  Micro-Error: {"id":…,"code":409,"detail":"taken","status":"Conflict","type":"EmailTaken","details":{"email":"a@b",…}}
+    →  Micro-Error: {"id":…,"code":409,"detail":"taken","status":…,"type":"EmailTaken","details":{"email":"a@b",…}}
 
 A field is an annotation of the class or of a base that a user made; `ClassVar` is none. It holds what JSON does: str,
 int, float, bool, None, lists, tuples, dicts with str keys, Literal, Enum, unions of these. Go Micro leaves the two
@@ -21,7 +21,6 @@ import sys
 import types
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from functools import lru_cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 MAX_DETAILS = 2048
@@ -66,7 +65,6 @@ def assign(error: Any, names: Sequence[str], given: Mapping[str, Any], *, comple
         setattr(error, name, value)
 
 
-@lru_cache(maxsize=256)
 def field_types(cls: type[Any]) -> Mapping[str, Any]:
     """The annotations of a class's fields. Raises TypeError for one that details cannot hold, or cannot be read."""
     try:

@@ -28,14 +28,13 @@ under these, whose annotations are fields that cross the wire (`micro_core.detai
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import Enum
-from functools import lru_cache
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
-from micro_core.details import assign, field_names, field_types, json_of, read_fields
+from micro_core.details import assign, field_names
 
 
 class Reset(Enum):
@@ -384,64 +383,10 @@ def from_wire(
 ) -> RPCError:
     """The error that a reply describes, as the class of its code; a code without a class gives a plain `RPCError`.
 
-    What the server said of a class of its own is kept in `type_name` and `details`; `revive` makes such a class of it.
+    What the server said of a class of its own is kept in `type_name` and `details`, for `micro_core.revival`.
     """
     kind = _BY_CODE.get(code, RPCError)
     error = kind(detail, id=id, code=code, status=phrase(code) if status is None else status)
     if type_name:
         error.__dict__.update(_type_name=type_name, _details=dict(details))
     return error
-
-
-def to_wire(error: RPCError) -> tuple[str, dict[str, Any]]:
-    """The name and the details of a user's class, as JSON holds them; an empty name for any other error.
-
-    Raises:
-        ValueError: the details are no JSON, or too large for a head; the caller should be told without them.
-    """
-    name = error.type_name
-    return (name, json_of(error.details)) if name else ("", {})
-
-
-@lru_cache(maxsize=256)
-def named(errors: tuple[type[RPCError], ...]) -> Mapping[str, type[RPCError]]:
-    """The classes that a caller wants revived, by name. Raises ConfigurationError for what cannot be revived."""
-    found: dict[str, type[RPCError]] = {}
-    for kind in errors:
-        if not isinstance(kind, type) or not issubclass(kind, RPCError) or kind.__module__ == __name__:
-            raise ConfigurationError(f"errors=… names classes of your own under micro.errors.RPCError, not {kind!r}")
-        if found.setdefault(kind.__name__, kind) is not kind:
-            raise ConfigurationError(f"errors=… names two classes {kind.__name__}")
-        try:
-            field_types(kind)
-        except TypeError as error:
-            raise ConfigurationError(f"errors=…: {error}") from None
-    return MappingProxyType(found)
-
-
-def revive(error: RPCError, errors: Sequence[type[RPCError]]) -> RPCError:
-    """The error as the class that the server raised it as, if the caller named it; else the error itself.
-
-    The name, the code and the type of every field must fit; whatever does not gives the error as it came, never an
-    exception. The constructor of a user's class is not run.
-    """
-    kind = named(tuple(errors)).get(error.type_name)
-    if kind is None or kind.default_code != error.code or isinstance(error, kind):
-        return error
-    try:
-        fields = read_fields(kind, error.details)
-        revived = kind.__new__(kind, error.detail)
-        RPCError.__init__(revived, error.detail, **fields)
-        state = {name: value for name, value in error.__dict__.items() if name not in ("_type_name", "_details")}
-        revived.__dict__.update(state)
-    except Exception:
-        return error
-    return revived.with_traceback(error.__traceback__)
-
-
-def raise_revived(error: RPCError, errors: Sequence[type[RPCError]]) -> NoReturn:
-    """Raises what `revive` gives, with the cause of the error that came."""
-    revived = revive(error, errors)
-    if revived is error:
-        raise error
-    raise revived from error.__cause__
