@@ -12,11 +12,12 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
@@ -72,9 +73,12 @@ class Agent:
         self.token = token
         self.http, server, serf = free_ports(3)
         self.tls_port = tls_port
-        ports = f"ports {{ http={self.http} https={tls_port} dns=-1 grpc=-1 grpc_tls=-1 server={server} serf_lan={serf} "
+        ports = (
+            f"ports {{ http={self.http} https={tls_port} dns=-1 grpc=-1 grpc_tls=-1 server={server} serf_lan={serf} "
+        )
         self._configuration = [ports + "serf_wan=-1 }", "limits { http_max_conns_per_client=-1 }", *configuration]
         self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes]
 
     @property
     def address(self) -> str:
@@ -85,12 +89,14 @@ class Agent:
         """Starts it with an empty state, and waits until it is ready."""
         command = [str(self.binary), "agent", "-dev", "-node", "t", "-bind", "127.0.0.1", "-client", "127.0.0.1"]
         command += ["-log-level", "warn", *(part for text in self._configuration for part in ("-hcl", text))]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + PATIENCE
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
+                text = self.output()
                 self.kill()
-                raise RuntimeError(f"the Consul agent did not start: {self._output}")
+                raise RuntimeError(f"the Consul agent did not start: {text}")
             time.sleep(0.02)
 
     def _ready(self) -> bool:
@@ -108,6 +114,22 @@ class Agent:
             text = response.read()
         return json.loads(text) if text.strip() else None
 
+    def warm(self) -> None:
+        """Waits until it tells the servers what happens to checks at once, as it does not in its first seconds."""
+        body = {"Name": "warm", "Check": {"TTL": "10ms", "DeregisterCriticalServiceAfter": "1m0s"}}
+        self.ask("PUT", "/v1/agent/service/register", body)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            self.ask("PUT", "/v1/agent/check/pass/service:warm")
+            time.sleep(0.1)
+            if self._status() == "critical":
+                break
+        self.ask("PUT", "/v1/agent/service/deregister/warm")
+
+    def _status(self) -> str:
+        checks = self.ask("GET", "/v1/health/checks/warm")
+        return str(checks[0]["Status"]) if checks and checks[0]["Output"] else ""
+
     def signal(self, how: signal.Signals) -> None:
         """Signals its process: SIGSTOP hangs it, SIGCONT wakes it."""
         assert self._process is not None
@@ -119,8 +141,16 @@ class Agent:
         if process is not None:
             if process.poll() is None:
                 process.kill()
-            output, _ = process.communicate()
-            self._output = output.decode(errors="replace")[-2000:]
+            process.wait()
+            self._log.close()
+
+    def output(self) -> str:
+        """The end of what it logged."""
+        end = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, end - 4000))
+        text = self._log.read().decode(errors="replace")
+        self._log.seek(0, os.SEEK_END)
+        return text
 
     def restart(self) -> None:
         """Kills it and starts it with nothing."""

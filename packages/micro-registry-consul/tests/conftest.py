@@ -25,6 +25,7 @@ def binary() -> Path:
 def agent(binary: Path) -> Iterator[Agent]:
     """An agent that all tests share, and none disturbs."""
     with running(Agent(binary)) as agent:
+        agent.warm()
         yield agent
 
 

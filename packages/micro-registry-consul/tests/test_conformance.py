@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 from consul_agent import Agent
+from forwarder import Forwarder
 from micro_conformance.registry import RegistryConformance
 from micro_core import Registry
 from micro_registry_consul import ConsulRegistry
@@ -14,9 +16,29 @@ class TestConsulRegistry(RegistryConformance):
     shortest_ttl = 0.5
 
     @pytest.fixture
-    def make_registry(self, agent: Agent) -> Callable[[], ConsulRegistry]:
-        options = ConsulRegistry.Options(address=(agent.address,))
+    def forwarder(self, agent: Agent) -> Iterator[Forwarder]:
+        forwarder = Forwarder(agent.http)
+        yield forwarder
+        forwarder.cut()
+
+    @pytest.fixture
+    def make_registry(self, request: pytest.FixtureRequest, agent: Agent) -> Callable[[], ConsulRegistry]:
+        silent = "outage" in request.fixturenames
+        port = request.getfixturevalue("forwarder").port if silent else agent.http
+        options = ConsulRegistry.Options(address=(f"127.0.0.1:{port}",))
         return lambda: ConsulRegistry(options)
+
+    @pytest.fixture
+    def outage(self, forwarder: Forwarder) -> Callable[[Registry], AbstractAsyncContextManager[None]]:
+        vars(self)["settles_within"] = 4.0  # at most one request a second while it is silent
+
+        @asynccontextmanager
+        async def cut(registry: Registry) -> AsyncIterator[None]:
+            forwarder.cut()
+            yield
+            forwarder.mend()
+
+        return cut
 
     @pytest.fixture
     def plant_unreadable(self, agent: Agent) -> Callable[[Registry, str], Awaitable[None]]:

@@ -42,6 +42,10 @@ class Access:
     timeout: float
 
 
+class Silent(RegistryUnavailable):
+    """No agent gave an answer of Consul's."""
+
+
 class Client:
     """A client of Consul's HTTP API. A cancelled request leaves nothing behind.
 
@@ -118,13 +122,13 @@ class Client:
         try:
             answer = await self._somewhere(apis, call, timeout, once=held)
         except RegistryUnavailable as error:
-            self.pace.failed(gate, str(error))
+            self.pace.failed(gate, str(error), silent=isinstance(error, Silent))
             self._tell(str(error))
             raise
         finally:
             if held:
                 gate.lock.release()
-        gate.trouble = ""
+        self.pace.succeeded(gate)
         self._succeeded(answer)
         return answer
 
@@ -140,7 +144,7 @@ class Client:
                 if self._current == at:
                     self._current = (at + 1) % len(apis)
                 if not left:
-                    raise RegistryUnavailable(trouble) from None
+                    raise Silent(trouble) from None
             except base.ConsulException as error:
                 raise RegistryUnavailable(self._refusal(at, error)) from None
         raise RegistryUnavailable("no address of a Consul agent is known")

@@ -2,7 +2,8 @@
 
 A query carries the index of the last answer and returns when something changed, or after `wait` seconds. The rules are
 Consul's own: an index that goes backwards starts anew, none is below 1, and one that stands still although the query
-came back early is a server that spins: such queries take turns, as failing ones do (`pace.py`).
+came back early is a server that spins: such queries take turns, as failing ones do (`pace.py`), and so do those that
+come back early with a new index and nothing else too often.
 
 A failure starts anew, too: an agent that came back with nothing would let the old index wait in vain. Nodes that are
 missing from an answer departed only if they said so (`keeper.py`): a new agent, a revoked right and a proxy gone mad
@@ -100,15 +101,20 @@ class Feed(ABC):
         except BadRecord as error:
             raise RegistryUnavailable(str(error)) from None
         self._seen = value
-        waited, before = self._index is not None, self._index
-        self._index = _next_index(before, index)
+        before, self._index = self._index, _next_index(self._index, index)
         if news or self.stale_since is not None or not self.asked:
             self.stale_since, self.asked = None, True
             self.wake()
-        if waited and not news and clock() - asked < wait / 2:
-            await self._feeds.client.pace.turn()
-        elif waited:
+        early = clock() - asked < wait / 2
+        if news:
             await self._spend()
+        elif before is not None and early:
+            await self._idle(spins=self._index is None or self._index == before)
+
+    async def _idle(self, *, spins: bool) -> None:
+        """After an answer that came early and told nothing, as happens when others change in Consul."""
+        pace = self._feeds.client.pace
+        await (pace.turn() if spins else pace.spare())
 
     async def _spend(self) -> None:
         """A little sleep after each change, and a longer one when they do not end."""

@@ -6,13 +6,15 @@ returns with nothing hears of it at the next beat.
 
 A node that leaves first gets a second check, critical and named `goodbye:<id>`. Every reader leaves it out from then
 on, Go Micro's too, and ours know that it did not merely disappear. The registration goes when the servers have it.
+
+An agent knows a node by one id, whatever its service is called. So an id that it knows under another name already is
+registered as `<id>@<name>`.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -46,7 +48,7 @@ SPREAD = 0.05
 
 @dataclass(eq=False, slots=True)
 class Held:
-    """A node that is to be known: its record with that node alone."""
+    """A node that is to be known: its record with that node alone; `service_id` is what the agent calls it."""
 
     record: ServiceRecord
     ttl: float
@@ -54,6 +56,7 @@ class Held:
     check_ttl: float
     due: float = 0.0
     whole: bool = False
+    service_id: str = ""
     lock: anyio.Lock = field(default_factory=anyio.Lock)
 
     @property
@@ -71,6 +74,7 @@ class Keeper:
         self._liveness = liveness
         self._held: dict[tuple[str, str], Held] = {}
         self._leaving: set[str] = set()
+        self._naming = anyio.Lock()
         self._news = anyio.Event()
 
     async def register(self, service: ServiceRecord, ttl: float) -> None:
@@ -97,28 +101,42 @@ class Keeper:
         self._news.set()
 
     async def _in_full(self, held: Held) -> None:
-        record, node = held.record, held.record.nodes[0]
-        host, port = host_and_port(node.address)
         check = ttl_check(held.check_ttl)
-        if node.id in self._leaving:
-            await self._client.write(lambda api, token: api.agent.check.deregister(GOODBYE + node.id, token=token))
-            self._leaving.discard(node.id)
-        if not await self._client.write(
-            lambda api, token: api.agent.service.register(
-                record.name, node.id, host, port, tags(record, node), check, token, meta(node)
-            )
-        ):
-            raise RegistryUnavailable(f"the Consul agent at {self._client.address} did not take {node.id!r}")
+        async with self._naming:
+            held.service_id = await self._service_id(held)
+            await self._unsay(held.service_id)
+            if not await self._put(held, check):
+                raise RegistryUnavailable(f"the Consul agent at {self._client.address} did not take {held.id!r}")
         if check is not None and not await self._pass(held):
-            raise RegistryUnavailable(f"the Consul agent at {self._client.address} forgot {node.id!r} at once")
+            raise RegistryUnavailable(f"the Consul agent at {self._client.address} forgot {held.id!r} at once")
         self._done(held)
 
+    async def _service_id(self, held: Held) -> str:
+        name, id = held.record.name, held.id
+        theirs = (await self._own()).get(id, name)
+        return id if theirs == name and not id.endswith(f"@{name}") else f"{id}@{name}"
+
+    async def _unsay(self, service_id: str) -> None:
+        if service_id in self._leaving:
+            await self._client.write(lambda api, token: api.agent.check.deregister(GOODBYE + service_id, token=token))
+            self._leaving.discard(service_id)
+
+    async def _put(self, held: Held, check: dict[str, str] | None) -> bool:
+        record, node, id = held.record, held.record.nodes[0], held.service_id
+        host, port = host_and_port(node.address)
+        done = await self._client.write(
+            lambda api, token: api.agent.service.register(
+                record.name, id, host, port, tags(record, node), check, token, meta(node)
+            )
+        )
+        return bool(done)
+
     async def _pass(self, held: Held) -> bool:
-        check = f"service:{held.id}"
+        check = f"service:{held.service_id}"
         return bool(await self._client.write(lambda api, token: api.agent.check.ttl_pass(check, token=token)))
 
     async def _listed(self, held: Held) -> bool:
-        return held.id in await self._own()
+        return (await self._own()).get(held.service_id) == held.record.name
 
     def _done(self, held: Held) -> None:
         now = self._clock()
@@ -143,28 +161,33 @@ class Keeper:
 
     async def deregister(self, service: ServiceRecord) -> None:
         """As `Registry.deregister`; a cancelled one may leave nodes that nobody calls, for Consul to remove."""
-        ids = []
+        leaving = []
         for node in service.nodes:
             check_name(node.id, "the id")
             held = self._held.get((service.name, node.id))
             async with held.lock if held is not None else anyio.Lock():
                 self._held.pop((service.name, node.id), None)
-                self._leaving.add(node.id)
-                if await self._say_goodbye(node.id, known=held is not None):
-                    ids.append(node.id)
-                else:
-                    self._leaving.discard(node.id)
-        if ids:
-            await self._seen(service.name, ids)
+                service_id = held.service_id if held is not None else await self._find(service.name, node.id)
+                if service_id and await self._say_goodbye(service_id):
+                    leaving.append(service_id)
+        if leaving:
+            await self._seen(service.name, {node.id for node in service.nodes})
             await anyio.sleep(SPREAD)
-        for id in ids:
-            await self._remove(id)
+        for service_id in leaving:
+            await self._remove(service_id)
 
-    async def _say_goodbye(self, id: str, *, known: bool) -> bool:
+    async def _find(self, name: str, id: str) -> str:
+        own = await self._own()
+        return next((known for known in (f"{id}@{name}", id) if own.get(known) == name), "")
+
+    async def _say_goodbye(self, service_id: str) -> bool:
         check = {**Check.ttl("1h0m0s"), "DeregisterCriticalServiceAfter": "1m0s"}
-        return (known or id in await self._own()) and bool(
+        self._leaving.add(service_id)
+        return bool(
             await self._client.write(
-                lambda api, token: api.agent.check.register("left", check, GOODBYE + id, service_id=id, token=token)
+                lambda api, token: api.agent.check.register(
+                    "left", check, GOODBYE + service_id, service_id=service_id, token=token
+                )
             )
         )
 
@@ -172,19 +195,22 @@ class Keeper:
         await self._client.write(lambda api, token: api.agent.service.deregister(id, token=token))
         self._leaving.discard(id)
 
-    async def _own(self) -> Iterable[str]:
+    async def _own(self) -> dict[str, str]:
+        """What the agent itself holds: names by id."""
         known = await self._client.write(lambda api, token: api.agent.services(token=token))
-        return known if isinstance(known, dict) else ()
+        services = known.items() if isinstance(known, dict) else ()
+        return {id: str(service.get("Service")) for id, service in services if isinstance(service, dict)}
 
-    async def _seen(self, name: str, ids: list[str]) -> None:
+    async def _seen(self, name: str, ids: set[str]) -> None:
         """Waits until lookups show the goodbyes, a little while; one that comes too late is doubted, no more."""
         with anyio.move_on_after(SEEN_WITHIN):
             while True:
                 _, entries = await self._client.read_exactly(lambda api, token: api.health.service(name, token=token))
                 try:
-                    if read_health(name, entries).goodbyes >= set(ids):
-                        return
+                    read = read_health(name, entries)
                 except BadRecord:
+                    return
+                if not ids & {node.id for record in read.records for node in record.nodes}:
                     return
                 await anyio.sleep(0.01)
 

@@ -19,6 +19,10 @@ JITTER = 0.25
 """Seconds by which a turn is later at random, so that the clients of an agent that returns do not come at once."""
 
 
+BURST = 10
+"""Requests without need that are let pass before they take turns, too; a second earns one."""
+
+
 class Kind(Enum):
     """What a request is for."""
 
@@ -31,13 +35,15 @@ class Gate:
 
     Attributes:
         trouble: why the last one failed; empty while they succeed.
+        silent: whether it failed for want of any answer.
         lock: held by the one that probes.
     """
 
-    __slots__ = ("lock", "trouble")
+    __slots__ = ("lock", "silent", "trouble")
 
     def __init__(self) -> None:
         self.trouble = ""
+        self.silent = False
         self.lock = anyio.Lock()
 
 
@@ -47,6 +53,9 @@ class Pace:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._next = clock()
+        self._turns = anyio.Lock()
+        self._spare = float(BURST)
+        self._spared = clock()
         self.gates = {kind: Gate() for kind in Kind}
 
     async def enter(self, gate: Gate) -> bool:
@@ -63,13 +72,28 @@ class Pace:
         return True
 
     async def turn(self) -> None:
-        """Waits for the next turn. A cancelled wait wastes it."""
-        now = self._clock()
-        mine = max(now, self._next)
-        self._next = mine + SPACING + random.uniform(0.0, JITTER)  # noqa: S311 - jitter
-        await anyio.sleep(mine - now)
+        """Waits for the next turn."""
+        async with self._turns:
+            await anyio.sleep(self._next - self._clock())
+            self._next = self._clock() + SPACING + random.uniform(0.0, JITTER)  # noqa: S311 - jitter
 
-    def failed(self, gate: Gate, trouble: str) -> None:
+    async def spare(self) -> None:
+        """Waits for a turn only when this was asked for too often of late: for what may happen now and then."""
+        now = self._clock()
+        self._spare = min(float(BURST), self._spare + (now - self._spared) / SPACING)
+        self._spared = now
+        if self._spare < 1:
+            await self.turn()
+        else:
+            self._spare -= 1
+
+    def failed(self, gate: Gate, trouble: str, *, silent: bool) -> None:
         """Closes a gate."""
-        gate.trouble = trouble
+        gate.trouble, gate.silent = trouble, silent
         self._next = max(self._next, self._clock() + SPACING)
+
+    def succeeded(self, gate: Gate) -> None:
+        """Opens a gate, and those that were closed because nobody answered."""
+        for each in self.gates.values():
+            if each is gate or each.silent:
+                each.trouble, each.silent = "", False

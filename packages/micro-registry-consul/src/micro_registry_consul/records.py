@@ -8,7 +8,8 @@ Go Micro's tags (WIRE §2), each `<letter>-` and the lower-case hex of a zlib st
     m   one pair of the service's metadata: ours, Go Micro has none and passes over it
 
 Plain `t=`, `e=` and `v=` are read too; of each letter the form that comes first counts. Node metadata stands in `Meta`
-as well where Consul allows its keys. A node without a version tag is not of Go Micro; its version is empty.
+as well where Consul allows its keys. A node without a version tag is not of Go Micro; its version is empty. An id that
+ends in `@<name of the service>` is that of an agent that knew the id under another name (`keeper.py`).
 """
 
 from __future__ import annotations
@@ -192,15 +193,16 @@ class _Entry:
     def __init__(self, name: str, plain: object) -> None:
         entry = _object(plain, "the entry")
         service = _object(entry.get("Service"), "Service")
-        id = _name(service.get("ID"), "ID")
+        service_id = _name(service.get("ID"), "ID")
         self.name = _name(service.get("Service"), "Service.Service")
         states = {str(check.get("CheckID")): check.get("Status") for check in _checks(entry.get("Checks"))}
         self.critical = "critical" in states.values()
-        self.leaving = self.name == name and f"{GOODBYE}{id}" in states
+        self.leaving = self.name == name and f"{GOODBYE}{service_id}" in states
         self.modified = _number(service.get("ModifyIndex") or 0, "ModifyIndex")
         self._tags = service.get("Tags") or []
         self.version = next((_version(data) for data in _form(self._tags, "v")), "")
         metadata = _pairs(_lenient(self._tags, "t"))
+        id = service_id.removesuffix(f"@{self.name}") or service_id
         self.node = Node(id, _address(entry, service), metadata)
 
     def endpoints(self) -> tuple[Endpoint, ...]:

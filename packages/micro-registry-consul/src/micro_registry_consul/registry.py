@@ -40,9 +40,8 @@ LOOKUP = 1.0
 class ConsulRegistry(Registry):
     """Services of a Consul datacenter, through an agent's HTTP API, as Go Micro keeps them there (WIRE §2).
 
-    Nodes that were registered are registered again when an agent returns that forgot them; leaving the registry leaves
-    them to Consul, which leaves them out after `liveness` seconds. Consul knows a node by its id alone: an id that is
-    registered under two names is known under the last.
+    Nodes that were registered are registered again when an agent returns that forgot them. Leaving the registry
+    deregisters none; Consul leaves them out after `liveness` seconds.
 
     While no agent answers, lookups and registrations raise RegistryUnavailable, at most one request a second leaves,
     and watches go on with what is known.
