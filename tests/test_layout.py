@@ -64,7 +64,7 @@ def test_folder_distribution_module_group_and_name_agree(package: str) -> None:
     assert (folder / "src" / name / "py.typed").exists()
     assert [path.name for path in (folder / "src").iterdir() if path.is_dir()] == [name]
     for group, entries in entry_points(package).items():
-        assert set(entries.values()) <= {name, f"{name}.plugin"}
+        assert set(entries.values()) <= {name, f"{name}.plugin", f"{name}.testing.plugin"}
         if group not in ("pytest11", "micro.content_type") and package not in NOT_BY_KIND:
             kind = group.removeprefix("micro.")
             assert list(entries) == [package.removeprefix(f"micro-{kind}-")]

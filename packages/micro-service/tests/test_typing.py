@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import micro
+import micro.testing
 
 @dataclass
 class Question:
@@ -111,11 +112,16 @@ async def use() -> None:
             reveal_type(error.email)
             raise EmailTaken("taken", email=error.email, id="front") from EmailTaken(email="")
         await client.call("greeter", "Say.Find", Question("a"), Answer, errors=[EmailTaken])
+    async with micro.testing.run(service, fakes={"mail": Say()}, clock=True) as app:
+        reveal_type(app.client)
+        reveal_type(app.published("topic", Answer))
+        await app.clock.advance(3)
+        await app.delivered()
 """
 
 REVEALED = [
     "Answer", "Any", "Any", "Answer", "Say", "Answer", "int", "int", "Answer", "int", "Answer", "Answer", "Answer",
-    "Answer", "str",
+    "Answer", "str", "Client", "Answer]",
 ]  # fmt: skip
 
 WRONG = """

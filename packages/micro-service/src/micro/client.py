@@ -63,7 +63,7 @@ class Client(Caller):
         self._stack: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Self:
-        config = Config("", self._code, environment=os.environ)
+        config = self._configured()
         async with AsyncExitStack() as stack:
             runtime = await stack.enter_async_context(Runtime(self, config, self._objects, self._middleware))
             runtime.attach(self)
@@ -73,6 +73,9 @@ class Client(Caller):
             await self._open_soon(config.settings.register_wait)
             self._stack = stack.pop_all()
         return self
+
+    def _configured(self) -> Config:
+        return Config("", self._code, environment=os.environ)
 
     async def _open_soon(self, seconds: float) -> None:
         try:
