@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from micro_cli.new import KINDS, write_plugin
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = sorted(folder.name for folder in (ROOT / "packages").iterdir() if folder.is_dir())
@@ -33,25 +34,40 @@ def module(package: str) -> str | None:
     return None if package == "micro-defaults" else MODULES.get(package, package.replace("-", "_"))
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_every_pyproject_is_the_one_skeleton(package: str) -> None:
-    table = pyproject(package)
+def assert_is_the_skeleton(package: str, table: dict[str, Any]) -> None:
     assert table["build-system"] == {"requires": ["hatchling>=1.27"], "build-backend": "hatchling.build"}
     project = table["project"]
-    fixed = {key: project[key] for key in ("name", "version", "readme", "requires-python", "license", "classifiers")}
+    fixed = {key: project[key] for key in ("name", "readme", "requires-python", "license", "classifiers")}
     assert fixed == {
         "name": package,
-        "version": pyproject("micro-core")["project"]["version"],
         "readme": "README.md",
         "requires-python": ">=3.11",
         "license": "Apache-2.0",
         "classifiers": ["Private :: Do Not Upload", "Typing :: Typed"],
     }
-    plugin = any(group.startswith("micro.") for group in entry_points(package))
+    plugin = any(group.startswith("micro.") for group in project.get("entry-points", {}))
     assert project.get("keywords") == (["micro-plugin"] if plugin else None)
     for requirement in project["dependencies"]:
         if requirement.startswith("micro-"):
             assert re.fullmatch(r"[a-z-]+(\[[a-z]+\])?>=0\.1,<1", requirement), requirement
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_pyproject_is_the_one_skeleton(package: str) -> None:
+    assert_is_the_skeleton(package, pyproject(package))
+    assert pyproject(package)["project"]["version"] == pyproject("micro-core")["project"]["version"]
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_plugin_begun_by_micro_new_has_the_same_skeleton(tmp_path: Path, kind: str) -> None:
+    write_plugin(kind, "example", tmp_path)
+    table = tomllib.loads((tmp_path / "pyproject.toml").read_text())
+    assert_is_the_skeleton(f"micro-{kind}-example", table)
+    module = f"micro_{kind}_example"
+    assert table["project"]["entry-points"][f"micro.{kind}"] == {"example": module}
+    assert (tmp_path / "README.md").read_text().startswith(f"# micro-{kind}-example\n")
+    assert (tmp_path / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    assert (tmp_path / "src" / module / "py.typed").exists()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
