@@ -106,6 +106,6 @@ def micro_subscriber_middleware(service: Host) -> SubscriberMiddleware:  # type:
 def micro_doctor(options: Any) -> Iterable[Finding]:  # type: ignore[empty-body]
     """What `micro doctor` should know about this plugin here: what it needs from the host, and whether it is there.
 
-    `options` are the plugin's Options as configured, None for an extension. Called in a thread, outside of any event
-    loop; it may take a second or two, and leaves nothing behind.
+    `options` are the plugin's Options as configured, None for an extension. Called outside of any event loop; it may
+    take a second or two, and leaves nothing behind.
     """
