@@ -69,6 +69,16 @@ def test_processes_may_begin_at_once(tmp_path: Path, elsewhere: Callable[[str, s
     assert {node.id for node in record.nodes} == ids
 
 
+def test_many_writers_wait_for_each_other(tmp_path: Path) -> None:
+    def put(at: int) -> None:
+        Store(tmp_path / "registry.db").put(ServiceRecord("greeter", "1", (Node(f"node-{at}", "127.0.0.1:7001"),)), 60)
+
+    with ThreadPoolExecutor(30) as threads:
+        list(threads.map(put, range(600)))
+    (record,) = Store(tmp_path / "registry.db").snapshot("greeter", None).services
+    assert len(record.nodes) == 600
+
+
 def test_a_file_that_is_no_database_is_an_unavailable_registry(tmp_path: Path) -> None:
     (tmp_path / "registry.db").write_text("something else, and more than a header of it " * 20)
     with pytest.raises(RegistryUnavailable, match=r"registry\.db: file is not a database"):

@@ -33,7 +33,7 @@ class ExampleRegistry(Registry):
     """Keeps services in a SQLite file.
 
     The file is opened for each question and closed again, in a worker thread, so there is nothing to enter, to leave or
-    to lose in a fork. A call that is cancelled meanwhile ends when the file has answered, within a second.
+    to lose in a fork. A call that is cancelled meanwhile ends when the file has answered, or after five seconds.
     """
 
     reach: ClassVar[Reach] = Reach.HOST
