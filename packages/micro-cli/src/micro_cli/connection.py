@@ -58,6 +58,10 @@ class Connection(Caller):
         """The registry inside the namespace. Raises Unreachable when it does not open in time."""
         return await self._in_time(self._runtime.parts.names, "does not open")
 
+    async def answering(self) -> None:
+        """Returns when the registry has answered, whatever it was. Raises Unreachable."""
+        await self._in_time((await self.registry()).list_services)
+
     async def broker(self) -> Broker:
         """The broker. Raises Unreachable when it does not open in time."""
         with anyio.move_on_after(PATIENCE):

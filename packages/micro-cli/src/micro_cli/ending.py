@@ -43,6 +43,9 @@ def run_to_code(command: click.Command, arguments: list[str]) -> int:
         return INTERRUPTED
     except SystemExit as error:
         return _code_of_exit(error)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return USAGE
     except Exception as error:
         return _told(error)
     return code if isinstance(code, int) else OK

@@ -33,7 +33,7 @@ def _service_of(target: str) -> Service:
     except (Exception, SystemExit) as error:
         if os.environ.get("MICRO_LOG", "").lower() == "debug":
             traceback.print_exc()
-        raise Misused(f"{name} fails while being imported: {type(error).__name__}: {error} ({_place(error)})") from None
+        raise Misused(f"{name} fails while being imported: {type(error).__name__}: {_text(error)} ({_place(error)})") from None
     found = {key: value for key, value in vars(module).items() if isinstance(value, Service)}
     if attribute:
         return _named(name, attribute, found)
@@ -61,6 +61,10 @@ def _module_name(written: str) -> str:
     if not written or not all(part.isidentifier() for part in written.split(".")):
         raise Misused(f"{written!r} is no name of a module; write for example greeter:service")
     return written
+
+
+def _text(error: BaseException) -> str:
+    return error.msg if isinstance(error, SyntaxError) else str(error)
 
 
 def _place(error: BaseException) -> str:

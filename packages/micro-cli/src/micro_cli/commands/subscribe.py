@@ -19,6 +19,7 @@ def command(overrides: dict[str, object], topic: str, queue: str | None, count: 
     from micro_cli.events import print_events
 
     async def work(connection: Connection) -> None:
+        await connection.answering()
         await print_events(await connection.broker(), topic, queue, count, programs=programs)
 
     try:
