@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import micro
+import micro.sync
 import micro.testing
 
 @dataclass
@@ -80,6 +81,25 @@ async def numbers() -> AsyncIterator[int]:
 async def words() -> AsyncIterator[str]:
     yield "a"
 
+class Blocking(Protocol):
+    def hello(self, request: Question) -> Answer: ...
+    def count(self, to: int) -> Iterator[int]: ...
+
+def use_blocking() -> None:
+    with micro.sync.Client("shop", backend="trio", registry="memory") as client:
+        reveal_type(client.call("greeter", "Say.Find", Question("a"), Answer, timeout=2, errors=(EmailTaken,)))
+        reveal_type(client.call_response("greeter", "Say.Find", Question("a"), Answer).value)
+        say = client.proxy(Blocking, "greeter", name="Say", errors=(EmailTaken,))
+        reveal_type(say.hello(Question("a")))
+        for number in say.count(3):
+            reveal_type(number)
+        with client.stream("greeter", "Say.Chat", Answer, timeout=5) as stream:
+            stream.send("a")
+            reveal_type(stream.recv())
+            for answer in stream:
+                reveal_type(answer)
+        client.publish("topic", Answer("a"), timeout=1)
+
 async def use() -> None:
     async with micro.Client(registry="memory") as client:
         reveal_type(await client.call("greeter", "Say.Find", Question("a"), Answer, timeout=2, idempotent=True))
@@ -120,12 +140,13 @@ async def use() -> None:
 """
 
 REVEALED = [
+    "Answer", "Answer", "Answer", "int", "Answer", "Answer",
     "Answer", "Any", "Any", "Answer", "Say", "Answer", "int", "int", "Answer", "int", "Answer", "Answer", "Answer",
     "Answer", "str", "Client", "Answer]",
 ]  # fmt: skip
 
 WRONG = """
-import micro
+import micro.sync
 from greeter import Answer, EmailTaken, Question, Say, numbers, words
 
 async def use(client: micro.Client) -> None:
@@ -142,6 +163,8 @@ async def use(client: micro.Client) -> None:
     EmailTaken("taken", email=1)
     EmailTaken("taken", emial="a@b")
     client.proxy(Say, "greeter", errors=(ValueError,))
+    micro.sync.Client().call("greeter", "Say.Find", Question("a"), Answer, tiemout=2)
+    micro.sync.Client().call("greeter", "Say.Find", Question("a"), Answer).nope
 """
 
 
@@ -156,7 +179,7 @@ def test_a_program_is_typed_and_a_wrong_argument_is_an_error(tmp_path: Path) -> 
     (tmp_path / "wrong.py").write_text(textwrap.dedent(WRONG))
     lines = [line for line in mypy(tmp_path, "wrong.py") if "greeter.py" not in line]
     numbers = {int(line.split(":")[1]) for line in lines if ": error: " in line}
-    assert numbers == set(range(7, 19)), "\n".join(lines)
+    assert numbers == set(range(7, 21)), "\n".join(lines)
 
     lines = mypy(tmp_path, "greeter.py")
     revealed = [line.rpartition('"')[0].rpartition('"')[2].rpartition(".")[2] for line in lines if "Revealed" in line]

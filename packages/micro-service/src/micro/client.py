@@ -36,8 +36,8 @@ class Client(Caller):
         client_middleware: around every call and stream; the first is the outermost.
 
     Entering raises ConfigurationError when something that was chosen cannot be had; a registry that cannot be reached
-    is asked again by each call. Leaving closes everything; calls
-    that still run are cancelled.
+    is asked again by each call. Leaving gives accepted events `stop.flush` seconds to be delivered and
+    closes everything; calls that still run are cancelled.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Client(Caller):
         config = self._configured()
         async with AsyncExitStack() as stack:
             runtime = await stack.enter_async_context(Runtime(self, config, self._objects, self._middleware))
+            stack.push_async_callback(self._flush, runtime)
             runtime.attach(self)
             stack.callback(self._detach)
             for lifespan in answers(runtime.extensions.hook.micro_lifespan, self):
@@ -73,6 +74,13 @@ class Client(Caller):
             await self._open_soon(config.settings.register_wait)
             self._stack = stack.pop_all()
         return self
+
+    async def _flush(self, runtime: Runtime) -> None:
+        broker: Broker | None = runtime.parts.opened("broker")
+        if broker is not None:
+            seconds = runtime.config.settings.stop_flush
+            with anyio.move_on_after(seconds):
+                await broker.flush(anyio.current_time() + seconds)
 
     def _configured(self) -> Config:
         return Config("", self._code, environment=os.environ)

@@ -78,7 +78,7 @@ class Proxy:
         idempotent, errors = method.idempotent or None, self.__errors
 
         async def unary(*arguments: Any, **named: Any) -> Any:
-            request = arguments[0] if len(arguments) == 1 and not named else _argument(method, arguments, named)
+            request = arguments[0] if len(arguments) == 1 and not named else argument_of(method, arguments, named)
             call = caller._outgoing.call(service, name, request, request_type, reply_type, timeout, metadata)
             call.idempotent = idempotent
             try:
@@ -92,7 +92,7 @@ class Proxy:
         feeding = method.shape is Shape.BIDIRECTIONAL
 
         def stream(*arguments: Any, **named: Any) -> Any:
-            argument = _argument(method, arguments, named)
+            argument = argument_of(method, arguments, named)
             call = self.__caller._outgoing.stream(
                 self.__service,
                 method.full_name(self.__name),
@@ -109,7 +109,7 @@ class Proxy:
 
     def __client_streaming(self, method: Method) -> Callable[..., Any]:
         async def total(*arguments: Any, **named: Any) -> Any:
-            values = _argument(method, arguments, named)
+            values = argument_of(method, arguments, named)
             call = self.__caller._outgoing.stream(
                 self.__service,
                 method.full_name(self.__name),
@@ -130,7 +130,8 @@ class Proxy:
         return f"<Proxy of {self.__contract.__qualname__} at {self.__service}>"
 
 
-def _argument(method: Method, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+def argument_of(method: Method, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """The request among the arguments of a proxy's method. Raises TypeError for any others."""
     expected = [method.request_name] if method.request_name else []
     given = [*expected[: len(arguments)], *named]
     if len(arguments) + len(named) != len(expected) or given != expected:

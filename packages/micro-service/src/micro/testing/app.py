@@ -105,6 +105,7 @@ class Stage:
             "server.advertise": "",
             "client.lookup_timeout": 0.2,
             "stop.drain": 1.0,
+            "stop.flush": 0.0,
             **options,
         }
 
