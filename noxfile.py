@@ -204,7 +204,21 @@ def downstream(session: nox.Session) -> None:
         lives = {"MICRO_REGISTER_TTL": "3s", "MICRO_REGISTER_INTERVAL": "1s"}  # a kill shows when its time is over
         demo = str(ROOT / "examples" / "greeter" / "demo.py")
         session.run(".venv/bin/python", demo, external=True, env={**chosen, **lives})
+        begin_every_kind(session, alone)
         session.chdir(ROOT)
+
+
+def begin_every_kind(session: nox.Session, env: dict[str, str]) -> None:
+    """What `micro new plugin` of the wheel writes is installed beside the example, and lists itself."""
+    install = [".venv/bin/pip", "install", "--no-index", "--find-links", str(WHEELHOUSE)]
+    session.run(*install, "micro-cli", external=True, env=env)
+    templates = ROOT / "packages" / "micro-cli" / "src" / "micro_cli" / "new" / "templates"
+    kinds = sorted(path.name.removesuffix("_test.py.txt") for path in templates.glob("*_test.py.txt"))
+    for kind in kinds:
+        session.run(".venv/bin/micro", "new", "plugin", kind, "begun", external=True, silent=True)
+    session.run(*install, *(f"./micro-{kind}-begun" for kind in kinds), external=True, env=env)
+    for kind in kinds:
+        session.run(".venv/bin/python", str(ROOT / "tests" / "lists_itself.py"), f"micro-{kind}-begun", external=True)
 
 
 @nox.session

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,7 @@ def test_processes_may_begin_at_once(tmp_path: Path, elsewhere: Callable[[str, s
     ids = {f"node-{at}" for at in range(6)}
     with ThreadPoolExecutor() as threads:
         list(threads.map(lambda id: elsewhere("register", id), ids))
-    (record,) = Store(tmp_path / "registry.db").snapshot("greeter", None).services
+    (record,) = Store(tmp_path / "registry.db").snapshot("greeter").services
     assert {node.id for node in record.nodes} == ids
 
 
@@ -75,14 +77,14 @@ def test_many_writers_wait_for_each_other(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(30) as threads:
         list(threads.map(put, range(600)))
-    (record,) = Store(tmp_path / "registry.db").snapshot("greeter", None).services
+    (record,) = Store(tmp_path / "registry.db").snapshot("greeter").services
     assert len(record.nodes) == 600
 
 
 def test_a_file_that_is_no_database_is_an_unavailable_registry(tmp_path: Path) -> None:
     (tmp_path / "registry.db").write_text("something else, and more than a header of it " * 20)
     with pytest.raises(RegistryUnavailable, match=r"registry\.db: file is not a database"):
-        Store(tmp_path / "registry.db").snapshot(None, None)
+        Store(tmp_path / "registry.db").snapshot(None)
 
 
 def test_a_folder_that_is_not_there_is_an_unavailable_registry(tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ def test_a_heartbeat_of_an_older_node_does_not_bring_back_its_endpoints(tmp_path
     newer = ServiceRecord("greeter", "1", (Node("bob", "127.0.0.1:7002"),))
     for record in (ADA, newer, ADA):
         store.put(record, 60)
-    assert store.snapshot("greeter", None).services == (ServiceRecord("greeter", "1", ADA.nodes + newer.nodes),)
+    assert store.snapshot("greeter").services == (ServiceRecord("greeter", "1", ADA.nodes + newer.nodes),)
 
 
 def test_what_is_over_leaves_the_file_with_the_next_registration(tmp_path: Path) -> None:
@@ -108,6 +110,25 @@ def test_what_is_over_leaves_the_file_with_the_next_registration(tmp_path: Path)
     Store(path).remove(ADA)
     Later(path).put(ServiceRecord("greeter", "1"), 60)
     assert Store(path).snapshot(None, since=0.0).departed == frozenset()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "NULL, NULL, NULL, 9e9, 0",
+        "'greeter', x'ff', 7, 'never', 0",
+        "'greeter', 'bob', CAST(x'ff' AS TEXT), 9e9, 0",
+        "CAST(x'ff' AS TEXT), 'bob', '{}', 9e9, NULL",
+        "'greeter', 'bob', '{}', 9e9, 'yes'",
+    ],
+)
+def test_whatever_stands_in_a_row_the_others_are_found(tmp_path: Path, row: str) -> None:
+    store = Store(tmp_path / "registry.db")
+    store.put(ADA, 60)
+    with closing(sqlite3.connect(tmp_path / "registry.db")) as connection, connection:
+        connection.execute(f"INSERT INTO nodes VALUES ({row})")
+    assert store.snapshot("greeter").services == (ADA,)
+    assert ADA in store.snapshot(None, since=0.0).services
 
 
 @pytest.mark.parametrize("ttl", [-1.0, float("inf"), float("nan")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -74,7 +75,7 @@ class ExampleRegistry(Registry):
         since = self._store.now()
         yield Watch(lambda: self._look(name, since), self._interval)
 
-    async def _look(self, name: str | None, since: float | None = None) -> Snapshot:
+    async def _look(self, name: str | None, since: float = math.inf) -> Snapshot:
         return await _in_thread(lambda: self._store.snapshot(name, since))
 
 

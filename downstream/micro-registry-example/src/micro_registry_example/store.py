@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from micro_core import RegistryUnavailable, ServiceRecord, Snapshot
@@ -38,7 +39,10 @@ SAME = "UPDATE nodes SET ends = ? WHERE name = ? AND id = ? AND record = ? AND N
 OTHER = "REPLACE INTO nodes (ends, name, id, record) VALUES (?, ?, ?, ?)"
 GOODBYE = "UPDATE nodes SET departed = ?, ends = ? WHERE name = ? AND id = ? AND NOT departed"
 FORGET = "DELETE FROM nodes WHERE ends <= ?"
-READ = "SELECT name, id, record, departed FROM nodes WHERE ends > ? AND (? IS NULL OR name = ?) ORDER BY rowid"
+READ = """
+SELECT name, id, record, departed FROM nodes
+WHERE ends > ? AND (NOT departed OR departed > ?) AND (? IS NULL OR name = ?) ORDER BY rowid
+"""
 
 
 class Store:
@@ -69,17 +73,15 @@ class Store:
         with self._open() as file:
             file.executemany(GOODBYE, [(now, now + REMEMBERED, service.name, node.id) for node in service.nodes])
 
-    def snapshot(self, name: str | None, since: float | None) -> Snapshot:
+    def snapshot(self, name: str | None, since: float = math.inf) -> Snapshot:
         """What is known, of one name or of all for None, and who departed after `since`."""
         with self._open() as file:
-            rows = file.execute(READ, (self.now(), name, name)).fetchall()
-        departed = [id for _, id, _, when in rows if since is not None and when > since]
-        return Snapshot(_by_version(self._readable(rows)), frozenset(departed))
+            rows = file.execute(READ, (self.now(), since, name, name)).fetchall()
+        here = self._readable((name, id, text) for name, id, text, departed in rows if not departed)
+        return Snapshot(_by_version(here), frozenset(id for _, id, _, departed in rows if departed))
 
-    def _readable(self, rows: list[tuple[str, str, str, float]]) -> Iterator[ServiceRecord]:
-        for name, id, text, departed in rows:
-            if departed:
-                continue
+    def _readable(self, rows: Iterable[tuple[str, str, str]]) -> Iterator[ServiceRecord]:
+        for name, id, text in rows:
             try:
                 yield from_text(name, id, text)
             except ValueError as error:
@@ -95,6 +97,7 @@ class Store:
         """One transaction."""
         try:
             with closing(sqlite3.connect(self._path, timeout=PATIENCE, isolation_level="IMMEDIATE")) as file, file:
+                file.text_factory = partial(str, encoding="utf-8", errors="replace")
                 file.execute(FAST)
                 file.execute(SCHEMA)
                 yield file

@@ -93,12 +93,17 @@ def _words(kind: str, name: str) -> dict[str, str]:
         "module": (module := distribution.replace("-", "_")),
         "Class": "".join(part.capitalize() for part in [*name.split("-"), kind]),
         "dependencies": '"micro-core>=0.1,<1",' + ("" if kind in _SYNCHRONOUS else '\n    "anyio>=4.11",'),
-        "tests": ", ".join(f'"{needed}>=0.1,<1"' for needed in ("micro-conformance", *KINDS[kind])),
+        "tests": ", ".join(f'"{needed}"' for needed in _needed_by_tests(kind)),
         "more_entry_points": content_type.replace("$module", module) if kind == "codec" else "",
         "options": _options(kind, name) if kind in _HAVE_ADDRESS else "",
         "run": f"{_selected(kind, name)}.venv/bin/python greeter.py",
         "suite": _suite(kind),
     }
+
+
+def _needed_by_tests(kind: str) -> list[str]:
+    ours = [f"{needed}>=0.1,<1" for needed in ("micro-conformance", *KINDS[kind])]
+    return ours if kind in _SYNCHRONOUS else [*ours, "uvloop>=0.21; sys_platform != 'win32'"]
 
 
 def _options(kind: str, name: str) -> str:
