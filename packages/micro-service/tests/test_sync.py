@@ -20,6 +20,7 @@ import micro
 import micro.sync
 import pytest
 from micro.errors import ConfigurationError, Outcome
+from micro_core.loader import load
 
 Kinds = dict[str, Any]
 BACKENDS = ("asyncio", "uvloop", "trio")
@@ -237,7 +238,7 @@ def test_what_cannot_be_had_is_said_at_the_first_use(chosen: Kinds) -> None:
 def test_an_interrupt_cancels_the_call_here_and_there(client: micro.sync.Client, say: Say) -> None:
     def interrupt() -> None:
         until(lambda: say.waiting)
-        signal.raise_signal(signal.SIGINT) if sys.platform == "win32" else os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
@@ -246,6 +247,29 @@ def test_an_interrupt_cancels_the_call_here_and_there(client: micro.sync.Client,
     thread.join()
     assert say.left.wait(5)
     assert client.call("greeter", "Say.Hello", "Ada", str) == "Hello Ada"
+
+
+def test_an_interrupt_while_it_starts_leaves_no_thread(chosen: Kinds) -> None:
+    cls = load("registry", "memory").cls
+
+    class Hung(cls):  # type: ignore[misc, valid-type]
+        async def __aenter__(self) -> Any:
+            entering.set()
+            await anyio.sleep_forever()
+
+    def interrupt() -> None:
+        assert entering.wait(5)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    entering = threading.Event()
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    options = {**chosen["options"], "register.wait": 0.3}
+    client = micro.sync.Client(**{**chosen, "registry": Hung(cls.Options()), "options": options})
+    with pytest.raises(KeyboardInterrupt):
+        client.list_services()
+    thread.join()
+    until(lambda: "micro-client" not in [thread.name for thread in threading.enumerate()])
 
 
 def until(holds: Any) -> None:

@@ -100,8 +100,8 @@ class Background:
         thread = threading.Thread(
             target=run, args=(_serve, self._make, backend, options, ready), name="micro-client", daemon=True
         )
-        thread.start()
         try:
+            thread.start()
             return Opened(*ready.result(), thread)
         except BaseException:
             ready.add_done_callback(_stop_late)
@@ -141,13 +141,13 @@ class Background:
             raise RuntimeError(_CLOSED if self._closed else "a stream does not survive a fork; open it in this process")
         portal, client, _ = self.open()
         serving = _serving()
-        future = portal.start_task_soon(_within, serving, function, client)
+        task = _Task(serving)
         try:
-            return future.result()
+            return portal.start_task_soon(task.run, function, client).result()
         except CancelledError:
             raise RuntimeError(_CLOSED) from None
         except BaseException:
-            future.cancel()
+            task.cancel(portal)
             raise
 
 
@@ -216,9 +216,40 @@ def _remaining(call: Call) -> float | None:
         return None
 
 
-async def _within(serving: _Serving | None, function: Callable[[Client], Awaitable[T]], client: Client) -> T:
+class _Task:
+    """A function on its way through the background.
+
+    The portal's future does not do for cancelling it: an interrupt may come before the portal has returned one.
+    """
+
+    def __init__(self, serving: _Serving | None) -> None:
+        self._serving = serving
+        self._scope: anyio.CancelScope | None = None
+        self._cancelled = self._done = False
+
+    async def run(self, function: Callable[[Client], Awaitable[T]], client: Client) -> T:
+        """In the background; cancelled where its caller is gone already."""
+        _enter(self._serving)
+        try:
+            with anyio.CancelScope() as self._scope:
+                if self._cancelled:
+                    self._scope.cancel()
+                return await function(client)
+        finally:
+            self._done = True
+        raise CancelledError
+
+    def cancel(self, portal: BlockingPortal) -> None:
+        """In the caller's thread."""
+        self._cancelled = True
+        scope = self._scope
+        if scope is not None and not self._done:
+            with suppress(RuntimeError):  # the portal has stopped
+                portal.start_task_soon(scope.cancel)
+
+
+def _enter(serving: _Serving | None) -> None:
     if serving is not None:
         call, remaining = serving
         deadline = None if remaining is None else anyio.current_time() + remaining
         current.set(Call(call.service, call.endpoint, metadata=call.metadata, deadline=deadline, caller=call.caller))
-    return await function(client)
