@@ -14,6 +14,8 @@ from micro_registry_consul import ConsulRegistry
 class TestConsulRegistry(RegistryConformance):
     plugin = ("registry", "consul")
     shortest_ttl = 0.5
+    expires_within = 4.0
+    """An agent that has just started may take 3 s to tell the servers of a check."""
 
     @pytest.fixture
     def forwarder(self, agent: Agent) -> Iterator[Forwarder]:

@@ -119,7 +119,7 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]
         except httpcore.LocalProtocolError:  # its text holds what was to be sent, tokens too
             raise Unreachable("the request cannot be sent as HTTP") from None
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
-            raise Unreachable(str(error) or type(error).__name__) from None
+            raise Unreachable(_reason(error)) from None
         return self._read(callback, status, answered, body)
 
     async def _exchange(
@@ -149,6 +149,16 @@ class HTTPClient(base.HTTPClient):  # type: ignore[misc]
         except (ValueError, RecursionError):
             raise Unreachable("its answer is no JSON") from None
         return Answer(value, headers.get(_FILTERED, b"").lower() == b"true")
+
+
+def _reason(error: BaseException) -> str:
+    """What happened; some back ends say it in the cause alone."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if str(cause):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
 
 
 class Api(base.Consul):  # type: ignore[misc]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import httpcore
@@ -13,7 +14,7 @@ from consul import base  # type: ignore[import-untyped]
 from micro_core import Clock, OptionError, RegistryUnavailable, Secret
 
 from micro_registry_consul.api import Address, Answer, Api, HTTPClient, Unreachable, tls_context
-from micro_registry_consul.pace import Kind, Pace
+from micro_registry_consul.pace import Gate, Kind, Pace
 
 log = logging.getLogger("micro.registry.consul")
 
@@ -40,6 +41,9 @@ class Access:
     key_file: str | None
     server_name: str
     timeout: float
+
+
+Ask: TypeAlias = Callable[[Api, str | None], Awaitable[Answer]]
 
 
 class Silent(RegistryUnavailable):
@@ -88,39 +92,45 @@ class Client:
         """Of the agent that is asked first."""
         return self._access.addresses[self._current]
 
-    async def write(self, call: Callable[[Api, str | None], Awaitable[Answer]]) -> Any:
+    async def write(self, call: Ask) -> Any:
         """The answer to a request that changes something: True, or False where there is no such thing."""
-        return (await self._request(Kind.WRITE, self._reads, call, self._access.timeout, PATIENCE)).value
+        return (await self._request(Kind.WRITE, self._reads, call, self._access.timeout)).value
 
-    async def read(self, call: Callable[[Api, str | None], Awaitable[Answer]], timeout: float) -> Any:
-        """The answer to a query in `stale` mode, within so many seconds."""
-        return (await self._request(Kind.READ, self._stale, call, timeout, timeout)).value
+    async def ask_agent(self, call: Ask) -> Any:
+        """The answer to a question before a change, among the changes; that it succeeds says nothing of those."""
+        return (await self._request(Kind.WRITE, self._reads, call, self._access.timeout, opens=False)).value
 
-    async def read_exactly(self, call: Callable[[Api, str | None], Awaitable[Answer]]) -> Any:
+    async def read(self, call: Ask, limit: float) -> Any:
+        """The answer to a query in `stale` mode within so many seconds, at most half of them before its turn."""
+        began = self._clock()
+        with _patience(limit / 2, self.pace.gates[Kind.READ]):
+            held = await self.pace.enter(self.pace.gates[Kind.READ])
+        return (await self._send(Kind.READ, self._stale, call, began + limit - self._clock(), held=held)).value
+
+    async def read_exactly(self, call: Ask) -> Any:
         """The answer to a query."""
-        return (await self._request(Kind.READ, self._reads, call, self._access.timeout, PATIENCE)).value
+        return (await self._request(Kind.READ, self._reads, call, self._access.timeout)).value
 
-    async def block(self, call: Callable[[Api, str | None], Awaitable[Answer]], wait: float) -> Answer:
-        """The answer to a query that may wait so many seconds for a change; waits for its turn as long as it takes."""
+    async def block(self, call: Ask, wait: float, *, in_turn: bool) -> Answer:
+        """The answer to a query that may wait so many seconds for a change.
+
+        It waits for its turn as long as it takes; `in_turn` says that the caller has done so already.
+        """
         timeout = wait * (1 + 1 / 16) + self._access.timeout  # Consul waits up to a sixteenth longer
-        return await self._request(Kind.READ, self._blocking, call, timeout, None)
+        held = False if in_turn else await self.pace.enter(self.pace.gates[Kind.READ])
+        return await self._send(Kind.READ, self._blocking, call, timeout, held=held)
 
-    async def _request(
-        self,
-        kind: Kind,
-        apis: list[Api],
-        call: Callable[[Api, str | None], Awaitable[Answer]],
-        timeout: float,
-        patience: float | None,
+    async def _request(self, kind: Kind, apis: list[Api], call: Ask, timeout: float, *, opens: bool = True) -> Answer:
+        with _patience(PATIENCE, self.pace.gates[kind]):
+            held = await self.pace.enter(self.pace.gates[kind])
+        return await self._send(kind, apis, call, timeout, held=held, opens=opens)
+
+    async def _send(
+        self, kind: Kind, apis: list[Api], call: Ask, timeout: float, *, held: bool, opens: bool = True
     ) -> Answer:
         gate = self.pace.gates[kind]
         try:
-            with anyio.fail_after(patience):
-                held = await self.pace.enter(gate)
-        except TimeoutError:
-            raise RegistryUnavailable(gate.trouble) from None
-        try:
-            answer = await self._somewhere(apis, call, timeout, once=held)
+            answer = await self._somewhere(apis, call, timeout, once=bool(gate.trouble))
         except RegistryUnavailable as error:
             self.pace.failed(gate, str(error), silent=isinstance(error, Silent))
             self._tell(str(error))
@@ -128,13 +138,12 @@ class Client:
         finally:
             if held:
                 gate.lock.release()
-        self.pace.succeeded(gate)
+        if opens or gate.silent:
+            self.pace.succeeded(gate)
         self._succeeded(answer)
         return answer
 
-    async def _somewhere(
-        self, apis: list[Api], call: Callable[[Api, str | None], Awaitable[Answer]], timeout: float, *, once: bool
-    ) -> Answer:
+    async def _somewhere(self, apis: list[Api], call: Ask, timeout: float, *, once: bool) -> Answer:
         for left in reversed(range(1 if once else len(apis))):
             at = self._current
             try:
@@ -149,7 +158,7 @@ class Client:
                 raise RegistryUnavailable(self._refusal(at, error)) from None
         raise RegistryUnavailable("no address of a Consul agent is known")
 
-    async def _attempt(self, api: Api, call: Callable[[Api, str | None], Awaitable[Answer]], timeout: float) -> Answer:
+    async def _attempt(self, api: Api, call: Ask, timeout: float) -> Answer:
         token = self._token()
         try:
             return await _within(timeout, call(api, token))
@@ -207,3 +216,12 @@ async def _within(timeout: float, answer: Awaitable[Answer]) -> Answer:
             return await answer
     except TimeoutError:
         raise Unreachable(f"nothing within {timeout:g} s") from None
+
+
+@contextmanager
+def _patience(seconds: float, gate: Gate) -> Iterator[None]:
+    try:
+        with anyio.fail_after(seconds):
+            yield
+    except TimeoutError:
+        raise RegistryUnavailable(gate.trouble) from None

@@ -5,27 +5,28 @@ Consul's own: an index that goes backwards starts anew, none is below 1, and one
 came back early is a server that spins: such queries take turns, as failing ones do (`pace.py`), and so do those that
 come back early with a new index and nothing else too often.
 
-A failure starts anew, too: an agent that came back with nothing would let the old index wait in vain. Nodes that are
+A failure starts anew, too: an agent that came back with nothing would let the old index wait in vain. After one that
+Consul answered with, the feed asks in its turn until a query with an index has succeeded. Nodes that are
 missing from an answer departed only if they said so (`keeper.py`): a new agent, a revoked right and a proxy gone mad
-all answer an empty list.
+all answer an empty list. An answer without an index to wait on tells a revoked right apart: then what is known stays.
 """
 
 from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 from micro_core import Clock, RegistryUnavailable, ServiceRecord, Snapshot
 
-from micro_registry_consul.api import Answer
-from micro_registry_consul.client import MAX_BLOCKING, Client
+from micro_registry_consul.api import Answer, Api
+from micro_registry_consul.client import MAX_BLOCKING, Client, Silent
 from micro_registry_consul.records import BadRecord, check_name, read_health, versions
 
 log = logging.getLogger("micro.registry.consul")
@@ -59,7 +60,8 @@ class Feed(ABC):
         self.scope = anyio.CancelScope()
         self.users = 0
         self._index: int | None = None
-        self._seen: Any = None
+        self._seen: Any = self
+        self._refused = False
         self._credit = float(BURST)
         self._paid = feeds.clock()
 
@@ -69,12 +71,16 @@ class Feed(ABC):
         """What is known."""
 
     @abstractmethod
-    async def _query(self, index: int | None, wait: float) -> Answer:
+    def _query(self, api: Api, token: str | None, index: int | None, wait: str) -> Awaitable[Answer]:
         """Asks Consul."""
 
     @abstractmethod
     def _take(self, value: Any) -> None:
         """Takes an answer in. Raises BadRecord for one that makes no sense."""
+
+    @abstractmethod
+    def _loses(self, value: Any) -> bool:
+        """Whether an answer lacks everything of something that is known, as for want of rights."""
 
     async def run(self) -> None:
         """Follows Consul for ever, whatever happens to it."""
@@ -82,7 +88,8 @@ class Feed(ABC):
             while True:
                 try:
                     await self._round()
-                except RegistryUnavailable:
+                except RegistryUnavailable as error:
+                    self._refused = self._refused or not isinstance(error, Silent)
                     self._lost()
                 except Exception:
                     log.exception("following the Consul agent failed")
@@ -92,16 +99,26 @@ class Feed(ABC):
     async def _round(self) -> None:
         clock, wait = self._feeds.clock, self._feeds.wait
         async with self._feeds.connections:
+            if self._refused:
+                await self._feeds.client.pace.turn()
             asked = clock()
-            answer = await self._query(self._index, wait)
+            answer = await self._feeds.client.block(
+                lambda api, token: self._query(api, token, self._index, f"{wait:g}s"), wait, in_turn=self._refused
+            )
         index, value = answer.value
         news = value != self._seen
+        before, self._index = self._index, _next_index(self._index, index)
+        if news and before is not None and self._loses(value):
+            self._index = None  # that answer says whether it is for want of rights; this one does not
+            return
+        if answer.filtered and self._loses(value):
+            raise RegistryUnavailable("Consul leaves out what the token may not read")
         try:
             self._take(value)
         except BadRecord as error:
             raise RegistryUnavailable(str(error)) from None
         self._seen = value
-        before, self._index = self._index, _next_index(self._index, index)
+        self._refused = self._refused and before is None
         if news or self.stale_since is not None or not self.asked:
             self.stale_since, self.asked = None, True
             self.wake()
@@ -161,10 +178,11 @@ class NameFeed(Feed):
         """What is known."""
         return self._records
 
-    async def _query(self, index: int | None, wait: float) -> Answer:
-        return await self._feeds.client.block(
-            lambda api, token: api.health.service(self._name, index=index, wait=f"{wait:g}s", token=token), wait
-        )
+    def _query(self, api: Api, token: str | None, index: int | None, wait: str) -> Awaitable[Answer]:
+        return cast("Awaitable[Answer]", api.health.service(self._name, index=index, wait=wait, token=token))
+
+    def _loses(self, value: Any) -> bool:
+        return value == [] and bool(self._records)
 
     def _take(self, value: Any) -> None:
         if value == self._seen:
@@ -203,10 +221,11 @@ class EverythingFeed(Feed):
         times = [self.stale_since, *(part.stale_since for part, _ in self._parts.values())]
         return min((time for time in times if time is not None), default=None)
 
-    async def _query(self, index: int | None, wait: float) -> Answer:
-        return await self._feeds.client.block(
-            lambda api, token: api.catalog.services(index=index, wait=f"{wait:g}s", token=token), wait
-        )
+    def _query(self, api: Api, token: str | None, index: int | None, wait: str) -> Awaitable[Answer]:
+        return cast("Awaitable[Answer]", api.catalog.services(index=index, wait=wait, token=token))
+
+    def _loses(self, value: Any) -> bool:
+        return isinstance(value, dict) and not self._parts.keys() <= value.keys()
 
     def _take(self, value: Any) -> None:
         names = service_names(value)

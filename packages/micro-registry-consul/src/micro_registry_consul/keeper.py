@@ -197,7 +197,7 @@ class Keeper:
 
     async def _own(self) -> dict[str, str]:
         """What the agent itself holds: names by id."""
-        known = await self._client.write(lambda api, token: api.agent.services(token=token))
+        known = await self._client.ask_agent(lambda api, token: api.agent.services(token=token))
         services = known.items() if isinstance(known, dict) else ()
         return {id: str(service.get("Service")) for id, service in services if isinstance(service, dict)}
 

@@ -74,7 +74,7 @@ class Pace:
     async def turn(self) -> None:
         """Waits for the next turn."""
         async with self._turns:
-            await anyio.sleep(self._next - self._clock())
+            await anyio.sleep(max(0.0, self._next - self._clock()))
             self._next = self._clock() + SPACING + random.uniform(0.0, JITTER)  # noqa: S311 - jitter
 
     async def spare(self) -> None:
@@ -84,6 +84,7 @@ class Pace:
         self._spared = now
         if self._spare < 1:
             await self.turn()
+            self._spared = self._clock()
         else:
             self._spare -= 1
 

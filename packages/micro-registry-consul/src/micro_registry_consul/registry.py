@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -175,13 +175,14 @@ class ConsulRegistry(Registry):
             try:
                 check_name(name, "the name")
             except ValueError:
-                yield _nothing()
+                async with aclosing(_nothing()) as nothing:
+                    yield nothing
                 return
         with self._feeds.use(name) as feed:
             yield Watch(feed)
 
 
-async def _nothing() -> AsyncIterator[Snapshot]:
+async def _nothing() -> AsyncGenerator[Snapshot, None]:
     yield Snapshot(())
     await anyio.sleep_forever()
 
