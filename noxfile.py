@@ -242,6 +242,12 @@ def soak(session: nox.Session) -> None:
     session.run("python", str(ROOT / "packages/micro-registry-mdns/tests/soak_mdns.py"), *session.posargs)
 
 
+@nox.session(venv_backend="none")
+def consul(session: nox.Session) -> None:
+    """Builds a Consul agent for the tests into the cache, once (4 minutes, needs Go), and prints its path."""
+    session.run("sh", str(ROOT / "tools" / "consul" / "build.sh"), external=True)
+
+
 @nox.session
 def lock(session: nox.Session) -> None:
     """Writes constraints.txt: the versions that every other session installs."""
