@@ -131,16 +131,11 @@ def greeters(private: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("greeters")
     (folder / "greeter.py").write_text(GREETER)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MICRO_")}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", "micro", "run", "greeter:service"],
-            cwd=folder,
-            env={**environment, **private, "ZONE": zone, "MICRO_STOP_PROPAGATION": "0"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )  # fmt: skip
-        for zone in ("a", "b")
-    ]
+    running = []
+    for zone in ("a", "b"):
+        variables = {**environment, **private, "ZONE": zone, "MICRO_STOP_PROPAGATION": "0"}
+        command = [sys.executable, "-m", "micro", "run", "greeter:service"]
+        running.append(subprocess.Popen(command, cwd=folder, env=variables, stderr=subprocess.PIPE, text=True))
     for process in running:
         assert process.stderr is not None
         assert any("is registered" in line for line in process.stderr), "it never registered"

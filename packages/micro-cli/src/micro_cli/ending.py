@@ -35,7 +35,9 @@ def run_to_code(command: click.Command, arguments: list[str]) -> int:
     try:
         for stream in (sys.stdout, sys.stderr):
             _never_fail_to_encode(stream)
-        code = command.main(arguments, prog_name="micro", standalone_mode=False)
+        # Not command.main(): it ends the process with 1 for a closed pipe, and writes an empty line for Ctrl-C.
+        with command.make_context("micro", list(arguments)) as context:
+            code = command.invoke(context)
         sys.stdout.flush()
     except BrokenPipeError:
         return _reader_has_gone()
@@ -43,12 +45,22 @@ def run_to_code(command: click.Command, arguments: list[str]) -> int:
         return INTERRUPTED
     except SystemExit as error:
         return _code_of_exit(error)
+    except click.exceptions.Exit as error:
+        return _flushed(error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return USAGE
     except Exception as error:
         return _told(error)
     return code if isinstance(code, int) else OK
+
+
+def _flushed(code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _reader_has_gone()
+    return code
 
 
 def _told(error: Exception) -> int:
@@ -90,6 +102,8 @@ def _code_of(error: Exception) -> int:
     if isinstance(error, errors.ServiceNotFound):
         return UNREACHABLE if isinstance(error.__cause__, errors.RegistryUnavailable) else NOT_FOUND
     if isinstance(error, errors.RPCError):
+        if error.outcome is errors.Outcome.NOT_PROCESSED and error.code in (400, 415):
+            return USAGE  # our own client would not send it
         answered = error.outcome is errors.Outcome.ANSWERED and error.code not in (408, 504)
         return ANSWERED if answered else UNREACHABLE
     return ANSWERED if isinstance(error, errors.DecodeError) else UNREACHABLE

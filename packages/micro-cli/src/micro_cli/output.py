@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -69,4 +70,9 @@ def _on_terminal(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         drawn.add_column(header, overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
-    Console().print(drawn)
+    Console(color_system="auto" if coloured() else None).print(drawn)
+
+
+def coloured() -> bool:
+    """Whether standard output is a terminal that shows colours to a person who wants them (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

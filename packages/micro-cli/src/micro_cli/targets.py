@@ -33,7 +33,8 @@ def _service_of(target: str) -> Service:
     except (Exception, SystemExit) as error:
         if os.environ.get("MICRO_LOG", "").lower() == "debug":
             traceback.print_exc()
-        raise Misused(f"{name} fails while being imported: {type(error).__name__}: {_text(error)} ({_place(error)})") from None
+        what = f"{type(error).__name__}: {_text(error)}"
+        raise Misused(f"{name} fails while being imported: {what} ({_place(error)})") from None
     found = {key: value for key, value in vars(module).items() if isinstance(value, Service)}
     if attribute:
         return _named(name, attribute, found)

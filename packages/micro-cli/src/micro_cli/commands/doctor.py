@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import textwrap
@@ -67,13 +66,11 @@ def _print(found: Any) -> None:
 
 def _wrapped(head: str, text: str, width: int, level: str, clean: Any) -> None:
     lines = textwrap.wrap(clean(text), max(20, width - len(head)), break_on_hyphens=False) or [""]
-    if level and _coloured():
+    from micro_cli.output import coloured
+
+    if level and coloured():
         start = KIND
         head = head[:start] + click.style(head[start:], fg=COLOURS[level])
     sys.stdout.write(f"{head}{lines[0]}\n")
     for line in lines[1:]:
         sys.stdout.write(f"{' ' * INDENT}{line}\n")
-
-
-def _coloured() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

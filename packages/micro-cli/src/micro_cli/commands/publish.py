@@ -31,6 +31,7 @@ def command(
     event = request_of(None, words, text)
 
     async def work(connection: Connection) -> None:
+        await connection.answering()
         options = {"timeout": timeout, "content_type": content_type, "metadata": dict(metadata), "key": key}
         await connection.publish(topic, event, **options)  # type: ignore[arg-type]
         await connection.flush()
