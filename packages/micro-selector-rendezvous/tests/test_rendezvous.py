@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 import timeit
 from collections import Counter
 from hashlib import blake2b
@@ -143,5 +144,5 @@ def test_a_key_never_seen_among_1000_nodes_is_within_10_microseconds() -> None:
     def attempt() -> None:
         next(chosen.select(nodes, key=b"%d" % next(numbers)))
 
-    # Twice the target, for machines that are busy; the benchmark's number is in the closing note.
-    assert min(timeit.repeat(attempt, number=500, repeat=9)) / 500 < 20e-6
+    # Measured in time of this process; twice the target, since machines that are busy are slower, too.
+    assert min(timeit.repeat(attempt, number=500, repeat=9, timer=time.process_time)) / 500 < 20e-6

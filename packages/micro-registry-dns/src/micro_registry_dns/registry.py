@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import anyio.lowlevel
-import dns.asyncbackend
 import dns.asyncresolver
 import dns.nameserver
 import dns.resolver
@@ -29,6 +27,7 @@ from micro_core import (
 
 from micro_registry_dns.cache import Cache
 from micro_registry_dns.questions import TRY, Questions
+from micro_registry_dns.sockets import AnyioBackend
 from micro_registry_dns.watcher import Watcher
 
 
@@ -71,7 +70,7 @@ class DnsRegistry(Registry):
         clock = capture_clock()
         questions = Questions(
             _resolver(self._options.resolver),
-            _backend(),
+            AnyioBackend(),
             clock,
             domain=self._options.domain,
             port=self._options.port,
@@ -162,16 +161,6 @@ def _resolver(servers: tuple[str, ...]) -> dns.asyncresolver.Resolver:
     resolver.cache = None
     resolver.timeout = TRY
     return resolver
-
-
-def _backend() -> Any:
-    """The side of dnspython for the running event loop. Named each time, since it keeps the first that it finds."""
-    if "trio" in sys.modules:
-        import trio
-
-        if trio.lowlevel.in_trio_run():
-            return dns.asyncbackend.get_backend("trio")
-    return dns.asyncbackend.get_backend("asyncio")
 
 
 @hookimpl
