@@ -83,7 +83,7 @@ async def call(connection: Connection, asked: Asked, *, verbose: bool, programs:
         asked.service, asked.endpoint, request,
         address=asked.address, version=asked.version, where=asked.where or None, **asked.options,
     )  # fmt: skip
-    seconds = perf_counter() - started
+    seconds = reply.attempts[-1].seconds if reply.attempts else perf_counter() - started
     node, address = (reply.node.id, reply.node.address) if reply.node else ("", asked.address)
     if programs:
         emit({"node": node, "address": address, "ms": round(seconds * 1000, 3), "reply": reply.value})

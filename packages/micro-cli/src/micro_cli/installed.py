@@ -158,7 +158,7 @@ def _type(field: OptionField) -> str:
         bare = {"str": "text", "int": "number", "float": "seconds", "Path": "path"}.get(
             field.type.__name__, field.type.__name__.lower()
         )
-    return f"{bare},…" if field.many else bare
+    return f"{bare},..." if field.many else bare
 
 
 def _default(field: OptionField) -> str:

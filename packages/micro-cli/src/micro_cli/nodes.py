@@ -67,12 +67,13 @@ async def _asked(
 ) -> Answer:
     started = perf_counter()
     try:
-        reply = await connection.call(record.name, endpoint, request, address=node.address, **options)
+        reply = await connection.call_response(record.name, endpoint, request, address=node.address, **options)
     except (MicroError, ValueError) as error:
         text, code = explained(error) if isinstance(error, MicroError) else (str(error), UNREACHABLE)
         spent = perf_counter() - started
         return Answer(record.name, record.version, node, spent, error=_bare(error, text), code=code)
-    return Answer(record.name, record.version, node, perf_counter() - started, reply)
+    spent = reply.attempts[-1].seconds if reply.attempts else perf_counter() - started
+    return Answer(record.name, record.version, node, spent, reply.value)
 
 
 def _bare(error: Exception, text: str) -> str:

@@ -33,7 +33,7 @@ def configured(function: F) -> F:
             type=PAIR,
             multiple=True,
             metavar="KEY=VALUE",
-            help="Set an option: registry.consul.token_file=…",
+            help="Set an option: registry.consul.token_file=...",
         ),
         click.option("--registry", metavar="NAME", help="Look in this registry."),
     ):

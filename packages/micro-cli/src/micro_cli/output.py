@@ -65,12 +65,26 @@ def _on_terminal(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(color_system="auto" if coloured() else None)
+    widths = [max(len(row[at]) for row in (headers, *rows)) for at in range(len(headers))]
+    whole = _whole_columns(widths, console.width)
     drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for header in headers:
-        drawn.add_column(header, overflow="fold")
+    for at, header in enumerate(headers):
+        drawn.add_column(header, overflow="fold", no_wrap=at in whole)
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
-    Console(color_system="auto" if coloured() else None).print(drawn)
+    console.print(drawn)
+
+
+NARROW, LEAST = 22, 12
+"""Characters: columns up to NARROW are not folded, if LEAST are left to each of the others."""
+
+
+def _whole_columns(widths: Sequence[int], width: int) -> frozenset[int]:
+    """The columns that are not folded; none where there is no room for them."""
+    narrow = frozenset(at for at, each in enumerate(widths) if each <= NARROW)
+    needed = sum(widths[at] for at in narrow) + LEAST * (len(widths) - len(narrow)) + 2 * len(widths)
+    return narrow if needed <= width else frozenset()
 
 
 def coloured() -> bool:

@@ -40,7 +40,7 @@ def _service_of(target: str) -> Service:
         return _named(name, attribute, found)
     if len(set(found.values())) != 1:
         which = f"one of {', '.join(found)}" if found else "a micro.Service at the top of the module"
-        raise Misused(f"{name} holds {len(found) or 'no'} services; name one: micro run {name}:… ({which})")
+        raise Misused(f"{name} holds {len(found) or 'no'} services; name one: micro run {name}:... ({which})")
     return next(iter(found.values()))
 
 

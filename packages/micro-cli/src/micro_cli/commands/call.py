@@ -8,11 +8,23 @@ import click
 
 from micro_cli.options import PAIR, configured, timed
 
+HELP = """\
+Call an endpoint and print its reply.
 
-@click.command("call")
+\b
+micro call greeter Say.Hello name=Ada
+micro call greeter Say.Hello --json '{"name": "Ada"}'
+echo '{"name": "Ada"}' | micro call greeter Say.Hello
+
+name=Ada is read by the endpoint's schema, a.b=1 goes into a nested value, and name:=[1] is JSON whatever the
+schema says.
+"""
+
+
+@click.command("call", help=HELP)
 @click.argument("service")
 @click.argument("endpoint")
-@click.argument("words", nargs=-1, metavar="[NAME=VALUE]…")
+@click.argument("words", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--json", "text", metavar="JSON", help="The whole request; - reads it from standard input.")
 @click.option("--each", is_flag=True, help="Ask every node once; a line per node, the slowest last.")
 @click.option(
@@ -27,16 +39,7 @@ from micro_cli.options import PAIR, configured, timed
 @click.option("--content-type", metavar="TYPE", help="How the request is encoded.")
 @configured
 def command(overrides: dict[str, object], each: bool, output: str, verbose: bool, **asked: Any) -> int:
-    r"""Call an endpoint and print its reply.
-
-    \b
-    micro call greeter Say.Hello name=Ada
-    micro call greeter Say.Hello --json '{"name": "Ada"}'
-    echo '{"name": "Ada"}' | micro call greeter Say.Hello
-
-    name=Ada is read by the endpoint's schema, a.b=1 goes into a nested value, and name:=[1] is JSON whatever the
-    schema says.
-    """
+    """Call an endpoint and print its reply."""
     from micro_cli.calling import call, call_each
     from micro_cli.connection import Connection, connected
 

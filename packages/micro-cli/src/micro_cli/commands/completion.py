@@ -47,14 +47,18 @@ HOW = {
 }
 
 
-@click.command("completion")
+HELP = """\
+Print the script that completes commands, options, services, endpoints and their arguments.
+
+\b
+eval "$(micro completion bash)"   # in ~/.bashrc
+"""
+
+
+@click.command("completion", help=HELP)
 @click.argument("shell", type=click.Choice(SHELLS), required=False)
 def command(shell: str | None) -> None:
-    r"""Print the script that completes commands, options, services, endpoints and their arguments.
-
-    \b
-    eval "$(micro completion bash)"   # in ~/.bashrc
-    """
+    """Print the script that completes commands, options, services, endpoints and their arguments."""
     name = shell or Path(os.environ.get("SHELL", "")).name
     if name not in SCRIPTS:
         raise click.UsageError(f"say which shell: {', '.join(SHELLS)}", click.get_current_context())

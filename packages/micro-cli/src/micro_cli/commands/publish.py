@@ -6,10 +6,17 @@ import click
 
 from micro_cli.options import PAIR, configured, timed
 
+HELP = """\
+Publish an event; ends when the broker has delivered it, or has it in its keeping.
 
-@click.command("publish")
+\b
+micro publish users.created name=Ada
+"""
+
+
+@click.command("publish", help=HELP)
 @click.argument("topic")
-@click.argument("words", nargs=-1, metavar="[NAME=VALUE]…")
+@click.argument("words", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--json", "text", metavar="JSON", help="The whole event; - reads it from standard input.")
 @click.option("--key", metavar="KEY", help="Events of one key arrive in order, with brokers that can.")
 @click.option("-m", "--metadata", type=PAIR, multiple=True, metavar="NAME=VALUE", help="Goes along with the event.")
@@ -20,11 +27,7 @@ def command(
     overrides: dict[str, object], topic: str, words: tuple[str, ...], text: str | None, key: str | None,
     metadata: tuple[tuple[str, str], ...], content_type: str | None, timeout: float,
 ) -> None:  # fmt: skip
-    r"""Publish an event; ends when the broker has delivered it, or has it in its keeping.
-
-    \b
-    micro publish users.created name=Ada
-    """
+    """Publish an event; ends when the broker has delivered it, or has it in its keeping."""
     from micro_cli.connection import Connection, connected
     from micro_cli.values import request_of
 

@@ -13,7 +13,7 @@ from micro_cli.options import DURATION, PAIR, configured
 @click.command("stream")
 @click.argument("service")
 @click.argument("endpoint")
-@click.argument("words", nargs=-1, metavar="[NAME=VALUE]…")
+@click.argument("words", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--json", "text", metavar="JSON", help="The only message to send.")
 @click.option("--timeout", type=DURATION, metavar="TIME", help="For the whole stream; by default it has no end.")
 @click.option("--address", metavar="HOST:PORT", help="Call this node, without asking the registry.")
