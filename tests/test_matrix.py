@@ -88,3 +88,24 @@ async def test_calls_streams_and_events_by_parts_chosen_from_the_environment(
             await client.publish("greetings", Greeting("hi", "all"))
             await arrived.wait()
             assert received == [Greeting("hi", "all")]
+
+
+@pytest.mark.parametrize("parts", PARTS)
+async def test_events_published_by_a_client_that_leaves_at_once_arrive(
+    parts: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, name in parts.items():
+        monkeypatch.setenv(f"MICRO_{kind}", name)
+    service = micro.Service("mailer", options={"stop.propagation": 0.0})
+    received: list[int] = []
+
+    @service.subscriber("numbers")
+    async def on_number(event: int) -> None:
+        received.append(event)
+
+    with anyio.fail_after(20):
+        async with service:
+            async with micro.Client() as client:
+                for number in range(3):
+                    await client.publish("numbers", number)
+            assert sorted(received) == [0, 1, 2]

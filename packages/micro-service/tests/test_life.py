@@ -435,3 +435,12 @@ async def test_the_environment_is_read_when_it_starts(memory: Kinds, monkeypatch
         assert isinstance(service.record.nodes[0], Node)
         assert service.record.nodes[0].metadata["zone"] == "a"
     assert service.name == "greeter"
+
+
+async def test_a_client_that_runs_is_not_entered_again(memory: Kinds) -> None:
+    client = micro.Client(**memory)
+    for _ in range(2):
+        async with client:
+            with pytest.raises(RuntimeError, match="this client runs already"):
+                await client.__aenter__()
+            assert await client.list_services() == ()

@@ -36,8 +36,8 @@ class Client(Caller):
         client_middleware: around every call and stream; the first is the outermost.
 
     Entering raises ConfigurationError when something that was chosen cannot be had; a registry that cannot be reached
-    is asked again by each call. Leaving gives accepted events `stop.flush` seconds to be delivered and
-    closes everything; calls that still run are cancelled.
+    is asked again by each call. Leaving gives accepted events
+    `stop.flush` seconds to be delivered, then closes everything; calls that still run are cancelled.
     """
 
     def __init__(
@@ -61,29 +61,30 @@ class Client(Caller):
         )
         self._middleware = tuple(client_middleware)
         self._stack: AsyncExitStack | None = None
+        self._entered = False
 
     async def __aenter__(self) -> Self:
-        config = self._configured()
+        if self._entered:
+            raise RuntimeError("this client runs already; share it inside its `async with`, or make another one")
+        self._entered = True
+        try:
+            await self._open()
+        except BaseException:
+            self._entered = False
+            raise
+        return self
+
+    async def _open(self) -> None:
+        config = Config("", self._code, environment=os.environ)
         async with AsyncExitStack() as stack:
             runtime = await stack.enter_async_context(Runtime(self, config, self._objects, self._middleware))
-            stack.push_async_callback(self._flush, runtime)
+            self._runtime = runtime
             runtime.attach(self)
             stack.callback(self._detach)
             for lifespan in answers(runtime.extensions.hook.micro_lifespan, self):
                 await stack.enter_async_context(lifespan)
             await self._open_soon(config.settings.register_wait)
             self._stack = stack.pop_all()
-        return self
-
-    async def _flush(self, runtime: Runtime) -> None:
-        broker: Broker | None = runtime.parts.opened("broker")
-        if broker is not None:
-            seconds = runtime.config.settings.stop_flush
-            with anyio.move_on_after(seconds):
-                await broker.flush(anyio.current_time() + seconds)
-
-    def _configured(self) -> Config:
-        return Config("", self._code, environment=os.environ)
 
     async def _open_soon(self, seconds: float) -> None:
         try:
@@ -99,7 +100,12 @@ class Client(Caller):
     ) -> None:
         stack, self._stack = self._stack, None
         if stack is not None:
-            await stack.__aexit__(kind, error, trace)
+            if kind is None or issubclass(kind, Exception):
+                stack.push_async_callback(self._runtime.flush)
+            try:
+                await stack.__aexit__(kind, error, trace)
+            finally:
+                self._entered = False
 
     def __repr__(self) -> str:
         return f"<micro.Client {self.name!r}>" if self.name else "<micro.Client>"

@@ -17,6 +17,7 @@ from micro_core import (
     Middleware,
     RegistryUnavailable,
     ServiceNotFound,
+    capture_clock,
 )
 from micro_core.loader import load_extensions
 
@@ -79,6 +80,15 @@ class Runtime:
         finally:
             self.tasks.cancel_scope.cancel()
             await self.tasks.__aexit__(None, None, None)
+
+    async def flush(self) -> None:
+        """Waits for accepted events to be delivered, at most for `stop.flush`."""
+        broker: Broker | None = self.parts.opened("broker")
+        if broker is None:
+            return
+        limit = self.config.settings.stop_flush
+        with anyio.move_on_after(limit):
+            await broker.flush(capture_clock()() + limit)
 
     def attach(self, caller: Caller) -> None:
         """Makes a caller work; it opens what it uses when it first uses it."""

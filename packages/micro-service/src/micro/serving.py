@@ -164,10 +164,7 @@ class Serving:
             await self._listener.drain(clock() + settings.stop_drain)
         if self._subscriptions is not None:
             await self._subscriptions.stopped.wait()
-        broker = self._runtime.parts.opened("broker")
-        if broker is not None:
-            with anyio.move_on_after(settings.stop_flush):
-                await broker.flush(clock() + settings.stop_flush)
+        await self._runtime.flush()
 
     def _propagation(self) -> float:
         registry: Registry | None = self._runtime.parts.opened("registry")

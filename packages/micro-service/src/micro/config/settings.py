@@ -29,7 +29,7 @@ class Settings:
     client_lookup_timeout: float = option(1.0, help="how long a call waits for an unknown service", minimum=0.0)
     stop_propagation: float = option(2.0, help="how long calls are served on after deregistering", minimum=0.0)
     stop_drain: float = option(6.0, help="how long running calls may take to end", minimum=0.0)
-    stop_flush: float = option(1.0, help="how long accepted events may take to leave", minimum=0.0)
+    stop_flush: float = option(1.0, help="how long accepted events may take to be delivered", minimum=0.0)
     extensions_disabled: tuple[str, ...] = option((), help="extensions to go without")
     log: str = option("info", help="debug, info, warning, error or critical")
     backend: str = option("", help="event loop of run(): asyncio, uvloop or trio; empty: uvloop where installed")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from types import MappingProxyType
-from typing import Any, TypeVar, cast, overload
+from types import MappingProxyType, TracebackType
+from typing import Any, Self, TypeVar, cast, overload
 from uuid import uuid4
 
 import anyio
@@ -16,6 +16,8 @@ from micro_core.options import make_options
 
 from micro.client import Client
 from micro.config import Config
+from micro.middleware import answers
+from micro.runtime import Runtime
 from micro.service import Service
 from micro.shapes import public_names
 from micro.testing.clock import Clock
@@ -142,14 +144,29 @@ class Stage:
 
 
 class _TestClient(Client):
-    """A client of the run."""
+    """A client of the run: as any other, apart from where its configuration comes from."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(broker=stage.broker())
         self._stage = stage
 
-    def _configured(self) -> Config:
-        return self._stage.config("", {})
+    async def __aenter__(self) -> Self:
+        config = self._stage.config("", {})
+        async with AsyncExitStack() as stack:
+            runtime = await stack.enter_async_context(Runtime(self, config, self._objects, ()))
+            runtime.attach(self)
+            stack.callback(self._detach)
+            for lifespan in answers(runtime.extensions.hook.micro_lifespan, self):
+                await stack.enter_async_context(lifespan)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            await stack.__aexit__(kind, error, trace)
 
 
 @asynccontextmanager
