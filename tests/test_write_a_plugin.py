@@ -68,7 +68,7 @@ def test_the_kit_is_green_in_the_end(followed: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(followed / "src"), str(info.parent)])}
     pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "-k", "not uvloop"]
     command = [*pytest_, "-c", os.devnull, f"--rootdir={followed}", str(followed / "tests")]
-    run = subprocess.run(command, cwd=followed, env=environment, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(command, cwd=followed, env=environment, capture_output=True, text=True, timeout=240)
     assert run.returncode == 0, run.stdout + run.stderr
 
 

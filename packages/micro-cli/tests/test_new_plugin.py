@@ -84,18 +84,19 @@ def test_the_files_are_those_of_a_whole_repository(every_kind: Path, kind: str) 
 @EACH_KIND
 def test_its_suite_is_red_and_says_what_to_write(every_kind: Path, tmp_path: Path, kind: str) -> None:
     folder, report = every_kind / kind, tmp_path / "report.xml"
-    arguments = [
+    quick = [
         "-q",
+        "--tb=native",
         "-p",
         "no:cacheprovider",
+        "-p",
+        "no:hypothesispytest",
         "-k",
         "not uvloop and not trio",
-        f"--junitxml={report}",
-        "-c",
-        os.devnull,
     ]
+    arguments = [*quick, f"--junitxml={report}", "-c", os.devnull]
     command = [sys.executable, "-m", "pytest", *arguments, f"--rootdir={folder}", str(folder / "tests")]
-    run = subprocess.run(command, env=installed(folder), cwd=folder, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(command, env=installed(folder), cwd=folder, capture_output=True, text=True, timeout=240)
     assert run.returncode == 1, run.stdout + run.stderr
     failures = {test: message for test, message in cases(report).items() if message}
     for test, message in failures.items():
@@ -139,7 +140,7 @@ def run_mypy(every_kind: Path) -> None:
     flags = ["--strict", "--explicit-package-bases", f"--cache-dir={os.devnull}", f"--config-file={os.devnull}"]
     mypy = [sys.executable, "-m", "mypy", *flags, *sources]
     environment = {**os.environ, "MYPYPATH": path}
-    typed = subprocess.run(mypy, cwd=every_kind, env=environment, capture_output=True, text=True, timeout=120)
+    typed = subprocess.run(mypy, cwd=every_kind, env=environment, capture_output=True, text=True, timeout=240)
     assert typed.returncode == 0, typed.stdout + typed.stderr
 
 
