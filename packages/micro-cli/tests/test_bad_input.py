@@ -81,6 +81,59 @@ def test_a_registry_that_does_not_answer_is_exit_code_4(micro_: Micro, command: 
     says(micro_(*command, *NOWHERE), 4, "registry 'mdns' does not answer: multicast DNS on UDP port")
 
 
+@pytest.mark.parametrize(
+    "command", [*ASKING, ["list"], ["publish", "users", "a=1"], ["subscribe", "users"], ["doctor"]]
+)
+def test_a_registry_that_hangs_is_exit_code_4(
+    micro_: Micro, install: Install, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr("micro_cli.connection.PATIENCE", 0.2)
+    slow = VAULT.replace("name): raise NotRegistered(name)", "name): await anyio.sleep_forever()")
+    slow = slow.replace("services(self): return ()", "services(self): await anyio.sleep_forever()")
+    install("micro.registry", "slow", "micro_slow", "import anyio" + slow)
+    ended = micro_(*command, "--registry", "slow")
+    text = "registry 'slow' does not answer within 0.2 s"
+    if command == ["doctor"]:
+        assert ended.code == 4
+        assert text in "\n".join(ended.out)
+    else:
+        says(ended, 4, text)
+
+
+SLOTH = """
+import os, anyio, micro
+service = micro.Service("sloth")
+
+@service.handler
+class Say:
+    async def word(self, text: str) -> str:
+        await anyio.sleep(float(os.environ["SLOW"]))
+        return text
+"""
+
+
+def test_a_slow_node_shows_and_holds_nobody_up(micro_: Micro, start: Started, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(SLOTH)
+    for process in [start("run", "app:service", SLOW=slow) for slow in ("60", "0")]:
+        assert any("is registered" in line for line in process.stderr)
+    ended = micro_("call", "sloth", "Say.Word", "x", "--each", "--timeout", "1s")
+    assert ended.code == 4
+    quick, slow = ended.out
+    assert quick.endswith('"x"')
+    assert "error: 408 Request Timeout" in slow
+
+
+def test_a_node_that_was_killed_is_exit_code_3_or_4(micro_: Micro, start: Started, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import micro\nservice = micro.Service('ghost')\n")
+    process = start("run", "app:service")
+    assert any("is registered" in line for line in process.stderr)
+    process.kill()
+    process.wait()
+    ended = micro_("call", "ghost", "Debug.Health", "--timeout", "1s")
+    assert ended.code in (3, 4)
+    assert len(ended.err) == 1
+
+
 def test_events_without_a_registry_are_exit_code_4(micro_: Micro) -> None:
     says(micro_("subscribe", "users", *NOWHERE), 4, "registry 'mdns' does not answer")
     says(micro_("publish", "users", "a=1", *NOWHERE), 4, "registry 'mdns' does not answer")
