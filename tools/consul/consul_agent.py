@@ -49,6 +49,19 @@ def find_binary() -> Path | None:
     return Path(found) if found else None
 
 
+def binary_for_tests() -> Path:
+    """The same for a fixture: without one its tests are skipped, or fail where they are required."""
+    import pytest
+
+    found = find_binary()
+    if found is None:
+        text = "no Consul agent: nox -s consul builds one (4 minutes, once), MICRO_CONSUL_BINARY names another"
+        if REQUIRED:
+            pytest.fail(text)
+        pytest.skip(text)
+    return found
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nobody uses for TCP or UDP now."""
     with ExitStack() as stack:

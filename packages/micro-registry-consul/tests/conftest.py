@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from consul_agent import REQUIRED, Agent, find_binary, running
+from consul_agent import Agent, binary_for_tests, running
 from micro_registry_consul import ConsulRegistry
 from scripted import Script, Scripted
 
@@ -15,11 +15,7 @@ Make: TypeAlias = Callable[..., ConsulRegistry]
 @pytest.fixture(scope="session")
 def binary() -> Path:
     """The consul command, or a skip that says where it comes from."""
-    found = find_binary()
-    if found is None:
-        text = "no Consul agent: nox -s consul builds one (4 minutes, once), MICRO_CONSUL_BINARY names another"
-        pytest.fail(text) if REQUIRED else pytest.skip(text)
-    return found
+    return binary_for_tests()
 
 
 @pytest.fixture(scope="session")
