@@ -13,6 +13,7 @@ import pytest
 from consul_agent import Agent, Certificates, running
 from micro_core import (
     ConfigurationError,
+    Finding,
     Node,
     NotRegistered,
     OptionError,
@@ -20,7 +21,7 @@ from micro_core import (
     ServiceRecord,
     Snapshot,
 )
-from micro_registry_consul import ConsulRegistry
+from micro_registry_consul import ConsulRegistry, micro_doctor
 from micro_registry_consul.api import read_address
 
 pytestmark = pytest.mark.anyio
@@ -170,6 +171,20 @@ async def test_a_registry_that_is_not_open_says_so() -> None:
     assert repr(registry) == "<ConsulRegistry http://127.0.0.1:8500>"
     with pytest.raises(RegistryUnavailable, match="not open"):
         await registry.list_services()
+
+
+def test_the_doctor_tells_of_each_agent(agent: Agent, tls: Agent) -> None:
+    def findings(*addresses: str, **more: Any) -> list[Finding]:
+        return list(micro_doctor(ConsulRegistry.Options(address=addresses, **more)))
+
+    there, gone = findings(agent.address, "127.0.0.1:1")
+    assert (there.level, gone.level) == ("ok", "error")
+    assert agent.address in there.text
+    assert "MICRO_REGISTRY_ADDRESS" in gone.cure
+    (unverified,) = findings(f"https://127.0.0.1:{tls.tls_port}")
+    assert unverified.level == "error"
+    (no_file,) = findings(f"https://127.0.0.1:{tls.tls_port}", ca_file=Path("/none.pem"))
+    assert (no_file.level, "certificates" in no_file.cure) == ("error", True)
 
 
 async def until(snapshots: AsyncIterator[Snapshot], count: int) -> None:

@@ -173,3 +173,4 @@ class Api(base.Consul):  # type: ignore[misc]
         self.agent = base.Consul.Agent(self)
         self.catalog = base.Consul.Catalog(self)
         self.health = base.Consul.Health(self)
+        self.status = base.Consul.Status(self)

@@ -85,7 +85,7 @@ class ConsulRegistry(Registry):
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._access = _access(options)
+        self._access = access_of(options)
         self._tasks: TaskGroup | None = None
         self._client: Client
         self._keeper: Keeper
@@ -187,7 +187,8 @@ async def _nothing() -> AsyncGenerator[Snapshot, None]:
     await anyio.sleep_forever()
 
 
-def _access(options: ConsulRegistry.Options) -> Access:
+def access_of(options: ConsulRegistry.Options) -> Access:
+    """How agents are reached by these options. Raises OptionError for options that make no sense."""
     addresses = tuple(read_address(text, tls=options.tls) for text in options.address)
     given = options.ca_file, options.cert_file, options.key_file
     ca, cert, key = (None if file is None else str(file) for file in given)
