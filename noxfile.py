@@ -127,11 +127,18 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy --strict over every package, the examples and the tools."""
-    install_all(session, "test", "check", "bench")
+    install_all(session, "test", "check", "bench", "docs")
     sources = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("packages/*/src"))]
     session.run("mypy", *sources)
-    session.run("mypy", "tests", "benchmarks", "examples", "noxfile.py")
+    session.run("mypy", "tests", "benchmarks", "examples", "docs/_ext", "noxfile.py")
     session.run("mypy", str(DOWNSTREAM / "src"), str(DOWNSTREAM / "tests"), env={"MYPYPATH": str(DOWNSTREAM / "src")})
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The pages in dist/docs; a warning is an error. That their code runs is seen by the tests."""
+    install_all(session, "docs")
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-n", str(ROOT / "docs"), str(ROOT / "dist" / "docs"))
 
 
 @nox.session

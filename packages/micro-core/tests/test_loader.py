@@ -89,6 +89,7 @@ def test_an_unknown_name_lists_what_is_installed_and_who_asked(install: Install)
     assert "no registry named 'shelv' is installed (selected by MICRO_REGISTRY in the environment)" in text
     assert "shelf" in text
     assert "did you mean 'shelf'?" in text
+    assert text.endswith("such as micro-registry-shelv; known plugins: docs/plugins/directory.md")
     assert isinstance(caught.value, ConfigurationError)
 
 

@@ -56,6 +56,8 @@ _DECLARED = {"registry": ("reach",), "codec": ("content_types",), "broker": ("ca
 
 CONTENT_TYPES = "micro.content_type"
 EXTENSIONS = "micro.extension"
+DIRECTORY = "docs/plugins/directory.md"
+"""Where known plugins are listed, ours and others'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,7 @@ def _choose(group: str, kind: str, wanted: str, where: str) -> InstalledPlugin:
     if not named:
         raise UnknownPlugin(
             f"no {kind} named {name!r} is installed{where}; {did_you_mean(name, {p.name for p in installed})}. "
-            f"It would come with a distribution such as micro-{kind}-{name}"
+            f"It would come with a distribution such as micro-{kind}-{name}; known plugins: {DIRECTORY}"
         )
     if not chosen:
         raise UnknownPlugin(f"{kind} {name!r} is not offered by {distribution!r}{where}; it is by {_claimants(named)}")
