@@ -298,12 +298,24 @@ def test_ctrl_c_is_exit_code_130_without_a_word(start: Started, greeters: list[i
     assert process.stderr.read() == ""
 
 
-@pytest.mark.parametrize("command", ["list --json", "config", "--help"])
+@pytest.mark.parametrize("command", ["list --json", "config", "--help", "call greeter Say.Who x --each", "doctor"])
 def test_a_reader_that_has_gone_is_no_error(start: Started, greeters: list[int], command: str) -> None:
     process = start(*command.split())
     process.stdout.close()
     assert process.wait(20) == 0
     assert process.stderr.read() == ""
+
+
+def test_an_output_that_takes_nothing_is_one_line(alone: None, greeters: list[int]) -> None:
+    for command in ("list", "config"):
+        line = f'"{sys.executable}" -m micro {command}'
+        closed = subprocess.run(f"{line} >&-", shell=True, capture_output=True, text=True, check=False)
+        assert (closed.returncode, closed.stderr) == (0, "")
+        if Path("/dev/full").exists():
+            full = subprocess.run(f"{line} > /dev/full", shell=True, capture_output=True, text=True, check=False)
+            assert full.returncode == 2
+            (told,) = full.stderr.splitlines()
+            assert told.startswith("error: ")
 
 
 def on_terminal(*arguments: str, **variables: str) -> str:

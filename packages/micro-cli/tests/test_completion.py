@@ -50,6 +50,8 @@ def remembered(micro_: Micro, greeters: list[int]) -> None:
         (["micro", "call", "greeter", "Say.Hello", "--ea"], ["--each"]),
         (["micro", "completion", ""], ["bash", "fish", "zsh"]),
         (["micro", "call", "nobody", ""], []),
+        (["micro", "list", "--registry", "m"], ["mdns", "memory"]),
+        (["micro", "plugins", "inspect", "access"], ["accesslog"]),
         (["micro"], []),
     ],
 )

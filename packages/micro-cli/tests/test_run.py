@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,25 +23,21 @@ class Say:
 """
 
 
-def said() -> str:
-    """What the service says now; empty where it says nothing."""
-    command = [sys.executable, "-m", "micro", "call", "parrot", "Say.Word", "x", "--timeout", "1s"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return str(json.loads(told)) if told else ""
-
-
-def wait_for(word: str) -> None:
+def wait_for(micro_: Micro, word: str) -> None:
+    """Asks until that is what the service says."""
     deadline = time.monotonic() + 20
-    while said() != word:
+    while micro_("call", "parrot", "Say.Word", "x", "--timeout", "1s").out != [json.dumps(word)]:
         assert time.monotonic() < deadline, f"{word!r} was never said"
 
 
-def test_reload_begins_anew_when_a_file_changes_and_ends_with_the_signal(start: Started, tmp_path: Path) -> None:
+def test_reload_begins_anew_when_a_file_changes_and_ends_with_the_signal(
+    micro_: Micro, start: Started, tmp_path: Path
+) -> None:
     (tmp_path / "app.py").write_text(SAYS.format("one"))
     process = start("run", "app", "--reload")
-    wait_for("one")
+    wait_for(micro_, "one")
     (tmp_path / "app.py").write_text(SAYS.format("two or more"))
-    wait_for("two or more")
+    wait_for(micro_, "two or more")
     process.send_signal(signal.SIGTERM)
     assert process.wait(15) == 0
 

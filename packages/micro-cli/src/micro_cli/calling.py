@@ -99,12 +99,12 @@ async def call_each(connection: Connection, asked: Asked, *, programs: bool) -> 
     """The same call at every node, once, all at the same time; a line per node as it answers."""
     endpoint, records = await found(connection, asked, streaming=False)
     request = request_of(endpoint.request if endpoint else None, asked.words, asked.text)
-    answers: list[Answer] = []
-    async for answer in ask_each(connection, records, asked.endpoint, request, **asked.options):
-        answers.append(answer)
+
+    def tell(answer: Answer) -> None:
         if programs:
             emit(answer.value())
-        else:
-            what = f"error: {answer.error}" if answer.error else as_json(answer.reply)
-            say(f"{answer.node.id}  {answer.node.address}  {answer.seconds * 1000:.1f} ms  {what}")
-    return worst(answers)
+            return
+        what = f"error: {answer.error}" if answer.error else as_json(answer.reply)
+        say(f"{answer.node.id}  {answer.node.address}  {answer.seconds * 1000:.1f} ms  {what}")
+
+    return worst(await ask_each(connection, records, asked.endpoint, request, tell=tell, **asked.options))

@@ -47,7 +47,11 @@ def complete(environment: Mapping[str, str]) -> None:
 def _offered(before: Sequence[str], current: str, environment: Mapping[str, str]) -> Iterator[str]:
     names = list(_arguments(before))
     command = names[0] if names else ""
-    if current.startswith("-") or command not in _WITH_SERVICE:
+    if before and before[-1] == "--registry":
+        yield from _installed("micro.registry")
+    elif names[:2] == ["plugins", "inspect"]:
+        yield from _installed("micro.")
+    elif current.startswith("-") or command not in _WITH_SERVICE:
         yield from _of_click(before, current)
     elif len(names) == 1:
         yield from _services(environment)
@@ -60,6 +64,16 @@ def _offered(before: Sequence[str], current: str, environment: Mapping[str, str]
         given = {word.partition("=")[0] for word in names[3:]}
         fields = _services(environment).get(names[1], {}).get(names[2], {}).get("fields", [])
         yield from (f"{field}=" for field in fields if field not in given)
+
+
+def _installed(group: str) -> Iterator[str]:
+    """Names of plugins, of every group whose name begins so."""
+    from importlib.metadata import distributions
+
+    for distribution in distributions():
+        for each in distribution.entry_points:
+            if each.group.startswith(group):
+                yield each.name
 
 
 def _arguments(words: Sequence[str]) -> Iterator[str]:

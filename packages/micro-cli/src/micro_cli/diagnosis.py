@@ -7,7 +7,7 @@ called through another, by the address it advertised. It takes any free port of 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -110,24 +110,28 @@ class Selected:
 class Life:
     """What is known when it is opened: whether the registry answers, a service can be called, an event comes back."""
 
-    def __init__(self, connection: Connection, overrides: Mapping[str, object]) -> None:
+    def __init__(
+        self, connection: Connection, overrides: Mapping[str, object], tell: Callable[[Diagnosis], None]
+    ) -> None:
         self._connection = connection
+        self._tell = tell
         self._config: Config = connection.config
         self._overrides = overrides
 
-    async def findings(self) -> AsyncIterator[Diagnosis]:
-        """As they are found; what needs a registry that does not answer is not asked."""
+    async def examine(self) -> None:
+        """Tells what is found as it is found; what needs a registry that does not answer is not asked."""
         answers = await self._registry_answers()
-        yield answers
+        self._tell(answers)
         if answers.level == "error":
             return
         registry = await self._connection.registry()
         if registry.read_only:
-            yield Diagnosis("registry", "ok", "it is read-only: services come from outside, and none registers itself")
+            self._tell(
+                Diagnosis("registry", "ok", "it is read-only: services come from outside, and none registers itself")
+            )
         else:
-            async for each in self._of_probe(registry):
-                yield each
-        yield await self._timed("broker", self._round_trip, "an event came back", _BROKER_CURE)
+            await self._of_probe(registry)
+        self._tell(await self._timed("broker", self._round_trip, "an event came back", _BROKER_CURE))
 
     async def _registry_answers(self) -> Diagnosis:
         started = perf_counter()
@@ -136,34 +140,33 @@ class Life:
         except (MicroError, Unreachable) as error:
             name = self._connection.registry_name
             cure = f"start it or correct its address (micro plugins inspect registry/{name}), or choose another"
-            return Diagnosis("registry", "error", explained(error)[0], cure, UNREACHABLE)
+            return Diagnosis("registry", "error", explained(error)[0], cure, explained(error)[1])
         spent = (perf_counter() - started) * 1000
         return Diagnosis(
             "registry", "ok", f"it answers in {spent:.0f} ms; services known: {len({r.name for r in known})}"
         )
 
-    async def _of_probe(self, registry: Registry) -> AsyncIterator[Diagnosis]:
+    async def _of_probe(self, registry: Registry) -> None:
         name = f"{PROBE}-{uuid4().hex[:8]}"
         service, started = micro.Service(name), perf_counter()
         try:
             service.configure(command_line={**self._overrides, **_probe_settings(self._config, name)})
             async with service:
-                async for each in self._of_registered(registry, name, started):
-                    yield each
+                await self._of_registered(registry, name, started)
         except MicroError as error:
             cure = "correct MICRO_SERVER_ADDRESS or MICRO_SERVER_ADVERTISE"
-            yield Diagnosis("server", "error", f"a service cannot be served here: {error}", cure, USAGE)
+            self._tell(Diagnosis("server", "error", f"a service cannot be served here: {error}", cure, USAGE))
 
-    async def _of_registered(self, registry: Registry, name: str, started: float) -> AsyncIterator[Diagnosis]:
+    async def _of_registered(self, registry: Registry, name: str, started: float) -> None:
         address = await _address_of(registry, name)
         if address is None:
             text = f"a registration made here does not come back through it within {RETURN:g} s"
             cure = "look at its log and its rights to write; MICRO_LOG=debug micro doctor shows ours"
-            yield Diagnosis("registry", "error", text, cure, UNREACHABLE)
+            self._tell(Diagnosis("registry", "error", text, cure, UNREACHABLE))
             return
         spent = (perf_counter() - started) * 1000
-        yield Diagnosis("registry", "ok", f"a registration made here came back through it in {spent:.0f} ms")
-        yield _advertised(registry, address)
+        self._tell(Diagnosis("registry", "ok", f"a registration made here came back through it in {spent:.0f} ms"))
+        self._tell(_advertised(registry, address))
 
         async def dial() -> None:
             await self._connection.call(name, "Debug.Health", {}, address=address, timeout=RETURN)
@@ -172,9 +175,12 @@ class Life:
             await self._connection.call(name, "Debug.Health", {}, timeout=RETURN)
 
         cure = "check MICRO_SERVER_ADVERTISE, the firewall and the network of the container"
-        yield await self._timed("transport", dial, f"the advertised address {address} can be dialled", cure)
-        cure = "the line before this one says why, or MICRO_LOG=debug micro doctor"
-        yield await self._timed("client", call, "a call by name was answered", cure)
+        dialled = await self._timed("transport", dial, f"the advertised address {address} can be dialled", cure)
+        self._tell(dialled)
+        if dialled.level == "error":
+            return
+        cure = "MICRO_LOG=debug micro doctor shows what was tried"
+        self._tell(await self._timed("client", call, "a call by name was answered", cure))
 
     async def _timed(self, kind: str, check: Callable[[], Awaitable[None]], text: str, cure: str) -> Diagnosis:
         started = perf_counter()

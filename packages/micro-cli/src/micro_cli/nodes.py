@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -43,23 +43,40 @@ class Answer:
 
 
 async def ask_each(
-    connection: Connection, records: Iterable[ServiceRecord], endpoint: str, request: Any, **options: Any
-) -> AsyncIterator[Answer]:
-    """The answers as they come, the slowest last. Options are those of `Caller.call`."""
-    asked = [(record, node) for record in records for node in record.nodes]
+    connection: Connection,
+    records: Iterable[ServiceRecord],
+    endpoint: str,
+    request: Any,
+    *,
+    tell: Callable[[Answer], None] = lambda answer: None,
+    **options: Any,
+) -> list[Answer]:
+    """Every node's answer, told as they come, the slowest last. Options are those of `Caller.call`.
+
+    Raises what `tell` raises; the nodes that have not answered are then left alone.
+    """
     await connection.open()
-    send, receive = anyio.create_memory_object_stream[Answer](max(1, len(asked)))
+    answers: list[Answer] = []
+    failed: list[Exception] = []
     limit = anyio.Semaphore(AT_ONCE)
 
     async def ask(record: ServiceRecord, node: Node) -> None:
         async with limit:
-            await send.send(await _asked(connection, record, node, endpoint, request, options))
+            answer = await _asked(connection, record, node, endpoint, request, options)
+        answers.append(answer)
+        try:
+            tell(answer)
+        except Exception as error:
+            failed.append(error)
+            tasks.cancel_scope.cancel()
 
-    async with anyio.create_task_group() as tasks, send, receive:
-        for record, node in asked:
-            tasks.start_soon(ask, record, node)
-        for _ in asked:
-            yield await receive.receive()
+    async with anyio.create_task_group() as tasks:
+        for record in records:
+            for node in record.nodes:
+                tasks.start_soon(ask, record, node)
+    if failed:
+        raise failed[0]
+    return answers
 
 
 async def _asked(

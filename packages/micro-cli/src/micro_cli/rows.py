@@ -25,7 +25,7 @@ class Rows:
 
         async def work(connection: Connection) -> int:
             records = await (_services(connection) if service is None else connection.records(service))
-            answers = [answer async for answer in ask_each(connection, records, self.endpoint, {}, timeout=timeout)]
+            answers = await ask_each(connection, records, self.endpoint, {}, timeout=timeout)
             answers.sort(key=lambda answer: (answer.service, answer.version, answer.node.id))
             if programs:
                 for answer in answers:

@@ -8,14 +8,18 @@ from typing import Any
 
 from micro.config import DEFAULTS, Config, Resolved
 from micro_core import Secret
+from micro_core.loader import load_plugin, plugins
 
 HIDDEN = "(secret)"
 
 
 def values_of(config: Config) -> list[Resolved]:
-    """Settings, then each kind with its plugin's options. Raises ConfigurationError."""
+    """Settings, each kind with its plugin's options, codecs that were told something. Raises ConfigurationError."""
     for kind in DEFAULTS:
         config.plugin(kind)
+    for plugin in plugins("micro.codec"):
+        if config.has_options("codec", plugin.name):
+            config.options("codec", plugin.name, load_plugin("codec", plugin))
     return list(config.values)
 
 

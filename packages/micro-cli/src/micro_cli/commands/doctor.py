@@ -41,8 +41,7 @@ def command(overrides: dict[str, object], programs: bool) -> int:
             _print(found)
 
     async def work(connection: Connection) -> None:
-        async for found in Life(connection, overrides).findings():
-            tell(found)
+        await Life(connection, overrides, tell).examine()
 
     config = configure(overrides, warn=False)
     selected = Selected(config)
