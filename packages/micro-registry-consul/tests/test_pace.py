@@ -161,3 +161,12 @@ async def test_nonsense_is_unavailable(scripted: StartScripted, nonsense: tuple[
             await registry.get_service("greeter")
     async with registry_at(server.address) as registry, registry.watch("greeter") as snapshots:
         assert (await until(snapshots, lambda seen: True)).stale_since is not None
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_server_that_cannot_make_up_its_mind_is_asked_seldom(scripted: StartScripted) -> None:
+    server = scripted(lambda asked: answer([] if asked.index else entries("a"), len(server.asked)))
+    async with registry_at(server.address) as registry, registry.watch("greeter") as snapshots:
+        assert ids(await until(snapshots, lambda seen: True)) == {"a"}
+        await anyio.sleep(2)
+    assert len(server.asked) < 30

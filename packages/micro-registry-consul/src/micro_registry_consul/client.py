@@ -27,6 +27,10 @@ PATIENCE = 2.0
 """Seconds that a caller waits for its turn while Consul fails."""
 
 KEEP_ALIVE = 30.0
+"""Seconds that an idle connection is kept."""
+
+CLOSE = 1.0
+"""Seconds that closing may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Client:
 
     async def close(self) -> None:
         """Closes every connection, also when cancelled."""
-        with anyio.CancelScope(shield=True):
+        with anyio.move_on_after(CLOSE, shield=True):
             for pool in self._pools:
                 await pool.aclose()
 

@@ -109,7 +109,8 @@ class Feed(ABC):
         news = value != self._seen
         before, self._index = self._index, _next_index(self._index, index)
         if news and before is not None and self._loses(value):
-            self._index = None  # that answer says whether it is for want of rights; this one does not
+            self._index = None  # the answer to that says whether it is for want of rights; this one does not
+            await self._feeds.client.pace.spare()
             return
         if answer.filtered and self._loses(value):
             raise RegistryUnavailable("Consul leaves out what the token may not read")
