@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,20 @@ def rewrite(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: li
     lines[:] = "".join(pieces).split("\n")
 
 
+def around_napoleon() -> tuple[Callable[..., None], Callable[..., None]]:
+    """Keeps sentences about attributes as they are: napoleon takes what stands before a colon for a type."""
+    kept: dict[str, list[str]] = {}
+
+    def keep(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+        if what in ("attribute", "property"):
+            kept[name] = list(lines)
+
+    def give_back(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+        lines[:] = kept.pop(name, lines)
+
+    return keep, give_back
+
+
 _QUOTED = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _INDENTED = re.compile(r"(?:(?<=\n)|^)(?=\S)([^\n]*\n\n(?: {4}[^\n]*\n|\n(?= {4}))+)")
 
@@ -114,7 +129,10 @@ def shorten(
 def _named(annotated: str | None) -> str | None:
     for written, name in ALIASES.items():
         annotated = annotated and annotated.replace(written, f"~micro_core.{name}")
-    return annotated and annotated.replace("mappingproxy({})", "{}")
+    return annotated and _MADE.sub(lambda match: "{}" if match[0].startswith("m") else "...", annotated)
+
+
+_MADE = re.compile(r"mappingproxy\(\{\}\)|<dataclasses\._MISSING_TYPE object>")
 
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.TextElement) -> nodes.Node | None:
@@ -134,6 +152,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("service-settings", ServiceSettings)
     app.connect("source-read", list_decisions)
     app.connect("autodoc-process-docstring", rewrite, priority=100)
+    keep, give_back = around_napoleon()
+    app.connect("autodoc-process-docstring", keep, priority=200)
+    app.connect("autodoc-process-docstring", give_back, priority=900)
     app.connect("missing-reference", resolve)
     app.connect("autodoc-process-signature", shorten)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
