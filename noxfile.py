@@ -130,7 +130,7 @@ def types(session: nox.Session) -> None:
     install_all(session, "test", "check", "bench", "docs")
     sources = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("packages/*/src"))]
     session.run("mypy", *sources)
-    session.run("mypy", "tests", "benchmarks", "examples", "docs/_ext", "noxfile.py")
+    session.run("mypy", "tests", "benchmarks", "examples", "docs/_ext", "tools/consul", "noxfile.py")
     session.run("mypy", str(DOWNSTREAM / "src"), str(DOWNSTREAM / "tests"), env={"MYPYPATH": str(DOWNSTREAM / "src")})
 
 
