@@ -114,8 +114,8 @@ class Page:
         for process in self.behind:
             os.killpg(process.pid, signal.SIGINT)
             output, _ = process.communicate(timeout=PATIENCE)
-            if "Traceback" in output:
-                raise AssertionError(output)
+            if process.returncode or "Traceback" in output:
+                raise AssertionError(f"ended with {process.returncode}\n{output}")
 
 
 def started(command: str) -> subprocess.Popen[str]:

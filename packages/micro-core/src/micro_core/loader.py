@@ -223,8 +223,8 @@ def _choose(group: str, kind: str, wanted: str, where: str) -> InstalledPlugin:
         return chosen[0]
     if not named:
         raise UnknownPlugin(
-            f"no {kind} named {name!r} is installed{where}; {did_you_mean(name, {p.name for p in installed})}. "
-            f"It would come with a distribution such as micro-{kind}-{name}; known plugins: {DIRECTORY}"
+            f"no {kind} named {name!r} is installed{where}; it would come with a distribution such as "
+            f"micro-{kind}-{name} (see {DIRECTORY}); {did_you_mean(name, {p.name for p in installed})}"
         )
     if not chosen:
         raise UnknownPlugin(f"{kind} {name!r} is not offered by {distribution!r}{where}; it is by {_claimants(named)}")
