@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,14 @@ PARALLEL = ["-q", "-n", "3", "--dist", "loadfile"]
 """Most tests wait for sockets and clocks, so three workers fill two cores."""
 
 
+def pyproject(folder: Path) -> dict[str, Any]:
+    """What stands in a package's pyproject.toml."""
+    return tomllib.loads((folder / "pyproject.toml").read_text())
+
+
 def project(folder: Path) -> dict[str, Any]:
     """The `[project]` table of a package."""
-    table: dict[str, Any] = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    table: dict[str, Any] = pyproject(folder)["project"]
     return table
 
 
@@ -74,6 +80,16 @@ def closure(*names: str) -> set[str]:
     return found
 
 
+DOWNSTREAM = ROOT / "downstream" / "micro-registry-example"
+DOWNSTREAM_INSTALL = [
+    "python -m venv .venv",
+    '.venv/bin/pip install --no-index --find-links "$WHEELHOUSE" ".[test]"',
+]
+DOWNSTREAM_TEST = ".venv/bin/pytest tests"
+DOWNSTREAM_USE = '.venv/bin/pip install --no-index --find-links "$WHEELHOUSE" . micro-defaults'
+"""The lines of a stranger's README and workflow; a test holds all three against each other."""
+
+
 def wheel(name: str) -> Path:
     """The wheel of a package in the wheelhouse."""
     return next(WHEELHOUSE.glob(f"{name.replace('-', '_')}-*.whl"))
@@ -111,10 +127,18 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy --strict over every package, the examples and the tools."""
-    install_all(session, "test", "check", "bench")
+    install_all(session, "test", "check", "bench", "docs")
     sources = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("packages/*/src"))]
     session.run("mypy", *sources)
-    session.run("mypy", "tests", "benchmarks", "examples", "noxfile.py")
+    session.run("mypy", "tests", "benchmarks", "examples", "docs/_ext", "tools/consul", "noxfile.py")
+    session.run("mypy", str(DOWNSTREAM / "src"), str(DOWNSTREAM / "tests"), env={"MYPYPATH": str(DOWNSTREAM / "src")})
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The pages in dist/docs; a warning is an error. That their code runs is seen by the tests."""
+    install_all(session, "docs")
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-n", str(ROOT / "docs"), str(ROOT / "dist" / "docs"))
 
 
 @nox.session
@@ -150,7 +174,8 @@ def wheels(session: nox.Session) -> None:
     build_wheels(session)
     session.install("pip")
     wanted = [r for t in PACKAGES.values() for rs in (t["dependencies"], *extras(t).values()) for r in rs]
-    needs = sorted({r for r in wanted if not r.startswith("micro-")})
+    backends = [r for n in PACKAGES for r in pyproject(ROOT / "packages" / n)["build-system"]["requires"]]
+    needs = sorted({r for r in [*wanted, *backends] if not r.startswith("micro-")})
     session.run(
         "python",
         "-m",
@@ -166,6 +191,41 @@ def wheels(session: nox.Session) -> None:
         *needs,
     )
     session.log(f"{len(list(WHEELHOUSE.glob('*.whl')))} wheels in {WHEELHOUSE.relative_to(ROOT)}")
+
+
+@nox.session
+def downstream(session: nox.Session) -> None:
+    """A stranger's plugin, by the lines of its README and workflow: installed from our wheelhouse, tested, in use.
+
+    In use are the demo's four processes, which find each other through it.
+    """
+    wheels(session)
+    with tempfile.TemporaryDirectory() as folder:
+        plugin = Path(folder).resolve() / DOWNSTREAM.name
+        shutil.copytree(DOWNSTREAM, plugin, ignore=shutil.ignore_patterns(".venv", "__pycache__", ".*_cache"))
+        session.chdir(plugin)
+        alone = {"WHEELHOUSE": str(WHEELHOUSE), "PIP_FIND_LINKS": "", "PIP_QUIET": "1", "PYTHONPATH": ""}
+        for line in [*DOWNSTREAM_INSTALL, DOWNSTREAM_TEST, DOWNSTREAM_USE]:
+            session.run("bash", "-euc", line, external=True, env=alone)
+        chosen = {"MICRO_REGISTRY": "example", "MICRO_REGISTRY_EXAMPLE_ADDRESS": str(plugin / "registry.db")}
+        lives = {"MICRO_REGISTER_TTL": "3s", "MICRO_REGISTER_INTERVAL": "1s"}  # a kill shows when its time is over
+        demo = str(ROOT / "examples" / "greeter" / "demo.py")
+        session.run(".venv/bin/python", demo, external=True, env={**chosen, **lives})
+        begin_every_kind(session, alone)
+        session.chdir(ROOT)
+
+
+def begin_every_kind(session: nox.Session, env: dict[str, str]) -> None:
+    """What `micro new plugin` of the wheel writes is installed beside the example, and lists itself."""
+    install = [".venv/bin/pip", "install", "--no-index", "--find-links", str(WHEELHOUSE)]
+    session.run(*install, "micro-cli", external=True, env=env)
+    templates = ROOT / "packages" / "micro-cli" / "src" / "micro_cli" / "new" / "templates"
+    kinds = sorted(path.name.removesuffix("_test.py.txt") for path in templates.glob("*_test.py.txt"))
+    for kind in kinds:
+        session.run(".venv/bin/micro", "new", "plugin", kind, "begun", external=True, silent=True)
+    session.run(*install, *(f"./micro-{kind}-begun" for kind in kinds), external=True, env=env)
+    for kind in kinds:
+        session.run(".venv/bin/python", str(ROOT / "tests" / "lists_itself.py"), f"micro-{kind}-begun", external=True)
 
 
 @nox.session
@@ -187,6 +247,12 @@ def soak(session: nox.Session) -> None:
     """300 mDNS nodes in 10 processes: all listed within 10 s, none lost in 10 minutes (`-- --seconds 600`)."""
     install_all(session, "test")
     session.run("python", str(ROOT / "packages/micro-registry-mdns/tests/soak_mdns.py"), *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def consul(session: nox.Session) -> None:
+    """Builds a Consul agent for the tests into the cache, once (4 minutes, needs Go), and prints its path."""
+    session.run("sh", str(ROOT / "tools" / "consul" / "build.sh"), external=True)
 
 
 @nox.session

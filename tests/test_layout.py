@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from micro_cli.new import KINDS, write_plugin
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = sorted(folder.name for folder in (ROOT / "packages").iterdir() if folder.is_dir())
@@ -33,25 +34,40 @@ def module(package: str) -> str | None:
     return None if package == "micro-defaults" else MODULES.get(package, package.replace("-", "_"))
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_every_pyproject_is_the_one_skeleton(package: str) -> None:
-    table = pyproject(package)
+def assert_is_the_skeleton(package: str, table: dict[str, Any]) -> None:
     assert table["build-system"] == {"requires": ["hatchling>=1.27"], "build-backend": "hatchling.build"}
     project = table["project"]
-    fixed = {key: project[key] for key in ("name", "version", "readme", "requires-python", "license", "classifiers")}
+    fixed = {key: project[key] for key in ("name", "readme", "requires-python", "license", "classifiers")}
     assert fixed == {
         "name": package,
-        "version": pyproject("micro-core")["project"]["version"],
         "readme": "README.md",
         "requires-python": ">=3.11",
         "license": "Apache-2.0",
         "classifiers": ["Private :: Do Not Upload", "Typing :: Typed"],
     }
-    plugin = any(group.startswith("micro.") for group in entry_points(package))
+    plugin = any(group.startswith("micro.") for group in project.get("entry-points", {}))
     assert project.get("keywords") == (["micro-plugin"] if plugin else None)
     for requirement in project["dependencies"]:
         if requirement.startswith("micro-"):
             assert re.fullmatch(r"[a-z-]+(\[[a-z]+\])?>=0\.1,<1", requirement), requirement
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_pyproject_is_the_one_skeleton(package: str) -> None:
+    assert_is_the_skeleton(package, pyproject(package))
+    assert pyproject(package)["project"]["version"] == pyproject("micro-core")["project"]["version"]
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_plugin_begun_by_micro_new_has_the_same_skeleton(tmp_path: Path, kind: str) -> None:
+    write_plugin(kind, "example", tmp_path)
+    table = tomllib.loads((tmp_path / "pyproject.toml").read_text())
+    assert_is_the_skeleton(f"micro-{kind}-example", table)
+    module = f"micro_{kind}_example"
+    assert table["project"]["entry-points"][f"micro.{kind}"] == {"example": module}
+    assert (tmp_path / "README.md").read_text().startswith(f"# micro-{kind}-example\n")
+    assert (tmp_path / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    assert (tmp_path / "src" / module / "py.typed").exists()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -64,7 +80,7 @@ def test_folder_distribution_module_group_and_name_agree(package: str) -> None:
     assert (folder / "src" / name / "py.typed").exists()
     assert [path.name for path in (folder / "src").iterdir() if path.is_dir()] == [name]
     for group, entries in entry_points(package).items():
-        assert set(entries.values()) <= {name, f"{name}.plugin"}
+        assert set(entries.values()) <= {name, f"{name}.plugin", f"{name}.testing.plugin"}
         if group not in ("pytest11", "micro.content_type") and package not in NOT_BY_KIND:
             kind = group.removeprefix("micro.")
             assert list(entries) == [package.removeprefix(f"micro-{kind}-")]
@@ -83,8 +99,9 @@ def test_the_import_contract_names_every_package_in_its_layer() -> None:
     layers = parser["importlinter:contract:layers"]["layers"].strip().splitlines()
     support = {package.replace("-", "_") for package in SUPPORT}
     assert layers[-1].strip() == "micro_core"
-    assert {name for layer in layers[1:-1] for name in layer.replace("|", " ").split()} == support
-    assert set(layers[0].replace("|", " ").split()) == modules - support - {"micro_core"}
+    assert layers[0].strip() == "micro_cli"
+    assert {name for layer in layers[2:-1] for name in layer.replace("|", " ").split()} == support
+    assert set(layers[1].replace("|", " ").split()) == modules - support - {"micro_core", "micro_cli"}
 
 
 def test_the_readme_lists_every_package() -> None:

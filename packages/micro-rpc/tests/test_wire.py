@@ -110,3 +110,27 @@ def test_metadata_that_is_sent_is_what_arrives_or_an_error(metadata: dict[str, s
         return
     assert user_metadata(sent) == sent
     assert all((name == name.lower() and value.isascii()) or value.encode() for name, value in sent.items() if value)
+
+
+class Taken(errors.Conflict):
+    email: str
+
+
+def test_an_error_of_a_users_class_has_two_members_more_that_go_leaves_out() -> None:
+    text = error_text(Taken("taken", email="ä"), "users")
+    fields = json.loads(text)
+    assert text.isascii()
+    assert fields == {
+        "id": "users", "code": 409, "detail": "taken", "status": "Conflict", "type": "Taken", "details": {"email": "ä"},
+    }  # fmt: skip
+    error = read_error(text)
+    assert type(error) is errors.Conflict
+    assert (error.type_name, error.details) == ("Taken", {"email": "ä"})
+    assert json.loads(error_text(error, "front")) == fields
+
+
+@pytest.mark.parametrize("member", ['"type":3,"details":{}', '"type":"Taken","details":[]', '"details":{"email":"a"}'])
+def test_members_of_another_kind_are_left_out(member: str) -> None:
+    error = read_error(f'{{"code":409,"detail":"taken",{member}}}')
+    assert type(error) is errors.Conflict
+    assert error.details == {}

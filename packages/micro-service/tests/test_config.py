@@ -265,3 +265,41 @@ def test_options_make_a_kind_load_at_start_where_a_person_wrote_them() -> None:
     assert not config(MICRO_BROKER_ADDRESS=":1").written("broker")
     assert config(MICRO_BROKER_HTTP_ADDRESS=":1").written("broker")
     assert config({"broker.address": ":1"}).written("broker")
+
+
+class Foreign:
+    """Stands for a plugin whose options have defaults in variables of somebody else's."""
+
+    @dataclass(frozen=True, slots=True)
+    class Options:
+        address: tuple[str, ...] = option(("127.0.0.1:8500",), help="agents", environment="CONSUL_HTTP_ADDR")
+        token: Secret | None = option(None, help="ACL token", environment="CONSUL_HTTP_TOKEN")
+        tls: bool = option(False, help="whether", environment="CONSUL_HTTP_SSL")
+
+
+def test_a_foreign_variable_gives_a_default_and_is_shown_as_its_source() -> None:
+    given = config(CONSUL_HTTP_ADDR="10.0.0.1:8500", CONSUL_HTTP_TOKEN="abc", CONSUL_HTTP_SSL="true")
+    found = options(given, cls=Foreign)
+    assert (found.address, found.tls, found.token.reveal()) == (("10.0.0.1:8500",), True, "abc")
+    sources = {value.key: value.source for value in given.values}
+    assert sources["registry.memory.address"] == "CONSUL_HTTP_ADDR in the environment"
+    assert sources["registry.memory.token"] == "CONSUL_HTTP_TOKEN in the environment"
+
+
+def test_everything_written_for_the_option_itself_beats_a_foreign_variable() -> None:
+    foreign = {"CONSUL_HTTP_ADDR": "10.0.0.1:8500", "CONSUL_HTTP_TOKEN": "theirs"}
+    assert options(config({"registry.address": "code:1"}, **foreign), cls=Foreign).address == ("code:1",)
+    written('[registry.memory]\naddress = ["file:1"]\n')
+    assert options(config(**foreign), cls=Foreign).address == ("file:1",)
+    assert options(config(**foreign, MICRO_REGISTRY_ADDRESS="ours:1"), cls=Foreign).address == ("ours:1",)
+    assert options(config(**foreign, MICRO_REGISTRY_MEMORY_TOKEN="ours"), cls=Foreign).token.reveal() == "ours"
+
+
+def test_a_foreign_secret_may_stand_in_a_file_and_a_bad_value_names_the_variable(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("filed\n")
+    assert options(config(CONSUL_HTTP_TOKEN_FILE=str(tmp_path / "token")), cls=Foreign).token.reveal() == "filed"
+    with pytest.raises(OptionError, match=r"CONSUL_HTTP_SSL in the environment: expected true or false, not 'maybe'"):
+        options(config(CONSUL_HTTP_SSL="maybe"), cls=Foreign)
+    with pytest.raises(OptionError, match=r"CONSUL_HTTP_TOKEN_FILE in the environment: the secret in /none"):
+        options(config(CONSUL_HTTP_TOKEN_FILE="/none"), cls=Foreign)
+    assert options(config(CONSUL_HTTP_ADDR=""), cls=Foreign).address == ("127.0.0.1:8500",)

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import micro
+import micro.sync
+import micro.testing
 
 @dataclass
 class Question:
@@ -25,6 +27,10 @@ class Question:
 @dataclass
 class Answer:
     text: str
+
+class EmailTaken(micro.errors.Conflict):
+    email: str
+    suggestion: str | None = None
 
 service = micro.Service("greeter", registry="memory", options={"stop.drain": 3})
 
@@ -75,6 +81,25 @@ async def numbers() -> AsyncIterator[int]:
 async def words() -> AsyncIterator[str]:
     yield "a"
 
+class Blocking(Protocol):
+    def hello(self, request: Question) -> Answer: ...
+    def count(self, to: int) -> Iterator[int]: ...
+
+def use_blocking() -> None:
+    with micro.sync.Client("shop", backend="trio", registry="memory") as client:
+        reveal_type(client.call("greeter", "Say.Find", Question("a"), Answer, timeout=2, errors=(EmailTaken,)))
+        reveal_type(client.call_response("greeter", "Say.Find", Question("a"), Answer).value)
+        say = client.proxy(Blocking, "greeter", name="Say", errors=(EmailTaken,))
+        reveal_type(say.hello(Question("a")))
+        for number in say.count(3):
+            reveal_type(number)
+        with client.stream("greeter", "Say.Chat", Answer, timeout=5) as stream:
+            stream.send("a")
+            reveal_type(stream.recv())
+            for answer in stream:
+                reveal_type(answer)
+        client.publish("topic", Answer("a"), timeout=1)
+
 async def use() -> None:
     async with micro.Client(registry="memory") as client:
         reveal_type(await client.call("greeter", "Say.Find", Question("a"), Answer, timeout=2, idempotent=True))
@@ -101,16 +126,28 @@ async def use() -> None:
         await client.publish("topic", Answer("a"), timeout=1, content_type="application/json", metadata={}, key=b"k")
     async with service:
         reveal_type(await service.client.call("greeter", "Say.Find", Question("a"), Answer))
+        try:
+            await client.proxy(Say, "greeter", errors=(EmailTaken,)).hello(Question("a"))
+        except EmailTaken as error:
+            reveal_type(error.email)
+            raise EmailTaken("taken", email=error.email, id="front") from EmailTaken(email="")
+        await client.call("greeter", "Say.Find", Question("a"), Answer, errors=[EmailTaken])
+    async with micro.testing.run(service, fakes={"mail": Say()}, clock=True) as app:
+        reveal_type(app.client)
+        reveal_type(app.published("topic", Answer))
+        await app.clock.advance(3)
+        await app.delivered()
 """
 
 REVEALED = [
+    "Answer", "Answer", "Answer", "int", "Answer", "Answer",
     "Answer", "Any", "Any", "Answer", "Say", "Answer", "int", "int", "Answer", "int", "Answer", "Answer", "Answer",
-    "Answer",
+    "Answer", "str", "Client", "Answer]",
 ]  # fmt: skip
 
 WRONG = """
-import micro
-from greeter import Answer, Question, Say, numbers, words
+import micro.sync
+from greeter import Answer, EmailTaken, Question, Say, numbers, words
 
 async def use(client: micro.Client) -> None:
     say = client.proxy(Say, "greeter")
@@ -122,6 +159,12 @@ async def use(client: micro.Client) -> None:
     await client.call("greeter", "Say.Find", Question("a"), Answer, tiemout=2)
     (await client.call("greeter", "Say.Find", Question("a"), Answer)).nope
     say.nope()
+    EmailTaken("taken")
+    EmailTaken("taken", email=1)
+    EmailTaken("taken", emial="a@b")
+    client.proxy(Say, "greeter", errors=(ValueError,))
+    micro.sync.Client().call("greeter", "Say.Find", Question("a"), Answer, tiemout=2)
+    micro.sync.Client().call("greeter", "Say.Find", Question("a"), Answer).nope
 """
 
 
@@ -136,7 +179,7 @@ def test_a_program_is_typed_and_a_wrong_argument_is_an_error(tmp_path: Path) -> 
     (tmp_path / "wrong.py").write_text(textwrap.dedent(WRONG))
     lines = [line for line in mypy(tmp_path, "wrong.py") if "greeter.py" not in line]
     numbers = {int(line.split(":")[1]) for line in lines if ": error: " in line}
-    assert numbers == set(range(7, 15)), "\n".join(lines)
+    assert numbers == set(range(7, 21)), "\n".join(lines)
 
     lines = mypy(tmp_path, "greeter.py")
     revealed = [line.rpartition('"')[0].rpartition('"')[2].rpartition(".")[2] for line in lines if "Revealed" in line]

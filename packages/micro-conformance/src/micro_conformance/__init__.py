@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from micro_conformance.codec import CodecConformance
     from micro_conformance.pair import Pair
     from micro_conformance.polling import eventually, steadily
+    from micro_conformance.read_only_registry import ReadOnlyRegistryConformance
     from micro_conformance.registry import RegistryConformance
     from micro_conformance.selector import SelectorConformance
     from micro_conformance.suite import Suite
@@ -34,6 +35,7 @@ __all__ = [
     "ClientServerConformance",
     "CodecConformance",
     "Pair",
+    "ReadOnlyRegistryConformance",
     "RegistryConformance",
     "SelectorConformance",
     "Suite",
@@ -47,6 +49,7 @@ _MODULES = {
     "ClientServerConformance": "client_server",
     "CodecConformance": "codec",
     "Pair": "pair",
+    "ReadOnlyRegistryConformance": "read_only_registry",
     "RegistryConformance": "registry",
     "SelectorConformance": "selector",
     "Suite": "suite",

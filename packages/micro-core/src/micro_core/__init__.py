@@ -18,6 +18,7 @@ from micro_core.clock import Clock, capture_clock
 from micro_core.codec import Codec, Codecs, Decode, Encode
 from micro_core.component import Component, NoOptions, Plugin
 from micro_core.discovery import Discovery
+from micro_core.doctor import Finding
 from micro_core.errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -78,6 +79,7 @@ __all__ = [
     "EventHandler",
     "Exchange",
     "Filter",
+    "Finding",
     "Handler",
     "Head",
     "Host",

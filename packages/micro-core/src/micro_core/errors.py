@@ -22,14 +22,19 @@
         ├── BadGateway 502 · ServiceUnavailable 503 · GatewayTimeout 504
         └── ServiceNotFound 503   no node of that service could be found; never from the wire
 
-Plugins raise the upper half and let no foreign exception out. Handlers raise the classes under `RPCError`.
+Plugins raise the upper half and let no foreign exception out. Handlers raise the classes under `RPCError`, or their own
+under these, whose annotations are fields that cross the wire (`micro_core.details`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from http import HTTPStatus
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
+
+from micro_core.details import assign, field_names
 
 
 class Reset(Enum):
@@ -137,8 +142,20 @@ def _transport_error(detail: str, reason: Reset, processed: bool) -> TransportEr
     return TransportError(detail, reason, processed=processed)
 
 
-class RPCError(MicroError):
+def _field(*, default: Any = ..., kw_only: bool = True, init: bool = True) -> Any:
+    """For type checkers: an argument that every error takes."""
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(_field,))
+class _Typed:
+    """Lets type checkers see the arguments of a user's error class: those of RPCError, then its own fields."""
+
+
+class RPCError(MicroError, _Typed):
     """A call failed. The four fields are Go Micro's (`errors/errors.go`); the rest is known on the caller's side alone.
+
+    A subclass declares what its callers should know as annotations, `email: str`, and is given them by name; a caller
+    who names the class gets them back. Callers who do not see the class of the code, with `type_name` and `details`.
 
     Attributes:
         id: who says so: the name of a service, or `go.micro.client`. A server fills in its own when it is empty.
@@ -150,11 +167,28 @@ class RPCError(MicroError):
         node: id of the last node tried, or None when there was none.
         attempts: how many nodes were tried.
         elapsed: seconds from the call to this error.
+
+    Raises TypeError for a field that the class does not have, or that it needs and was not given.
     """
 
     default_code: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
+    __micro_details__: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, detail: str = "", *, id: str = "", code: int | None = None, status: str | None = None) -> None:
+    if TYPE_CHECKING:
+        detail: str = _field(default="", kw_only=False)
+        id: str = _field(default="")
+        code: int = _field(default=0)
+        status: str = _field(default="")
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if cls.__module__ != __name__:
+            names = (*cls.__micro_details__, *field_names(cls, _RESERVED))
+            cls.__micro_details__ = tuple(dict.fromkeys(names))
+
+    def __init__(
+        self, detail: str = "", *, id: str = "", code: int | None = None, status: str | None = None, **details: Any
+    ) -> None:
         super().__init__(detail)
         self.id = id
         self.code = self.default_code if code is None else code
@@ -166,6 +200,26 @@ class RPCError(MicroError):
         self.node: str | None = None
         self.attempts = 0
         self.elapsed = 0.0
+        names = self.__micro_details__
+        if details or names:
+            assign(self, names, details, complete=type(self).__init__ is RPCError.__init__)
+
+    @property
+    def type_name(self) -> str:
+        """The name of the class that a user made, here or at the server; empty where the code says all."""
+        kind = type(self)
+        if kind.__module__ != __name__:
+            return kind.__name__
+        name: str = self.__dict__.get("_type_name", "")
+        return name
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The fields of such a class; as they came, unchecked, where the caller did not name it."""
+        if type(self).__module__ != __name__:
+            return {name: getattr(self, name) for name in self.__micro_details__ if hasattr(self, name)}
+        came: Mapping[str, Any] = self.__dict__.get("_details", {})
+        return came
 
     def __str__(self) -> str:
         """The code and detail; on the caller's side also what was called, where, how often and for how long."""
@@ -315,12 +369,24 @@ class ServiceNotFound(ServiceUnavailable):
 
 
 _BY_CODE: dict[int, type[RPCError]] = {kind.default_code: kind for kind in RPCError.__subclasses__()}
+_RESERVED = frozenset({*RPCError("").__dict__, *dir(RPCError)})
 
 
-def from_wire(detail: str, *, id: str = "", code: int = 0, status: str | None = None) -> RPCError:
+def from_wire(
+    detail: str,
+    *,
+    id: str = "",
+    code: int = 0,
+    status: str | None = None,
+    type_name: str = "",
+    details: Mapping[str, Any] = MappingProxyType({}),
+) -> RPCError:
     """The error that a reply describes, as the class of its code; a code without a class gives a plain `RPCError`.
 
-    Subclasses that users made are never revived.
+    What the server said of a class of its own is kept in `type_name` and `details`, for `micro_core.revival`.
     """
     kind = _BY_CODE.get(code, RPCError)
-    return kind(detail, id=id, code=code, status=status)
+    error = kind(detail, id=id, code=code, status=phrase(code) if status is None else status)
+    if type_name:
+        error.__dict__.update(_type_name=type_name, _details=dict(details))
+    return error

@@ -1,8 +1,9 @@
 """Every hook of Go Micro for Python: the whole surface a plugin can implement.
 
 The first seven answer *which one*: the loader imports the one module that was chosen by name, and asks its hook for the
-class. The last four answer *who else*: extensions, asked once when a service or client is built. No hook is called on
-the path of a call.
+class. The next four answer *who else*: extensions, asked once when a service or client is built. The last one,
+`micro_doctor`, is asked of extensions and of the plugins that are selected, by `micro doctor` alone. No hook is called
+on the path of a call.
 
 An entry point names a module, and the module holds the hook. An implementation may leave out arguments it does not
 need: `def micro_registry() -> type[Registry]` is a whole hook for a module with one registry.
@@ -10,6 +11,7 @@ need: `def micro_registry() -> type[Registry]` is a whole hook for a module with
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -19,6 +21,7 @@ from micro_core.broker import Broker, SubscriberMiddleware
 from micro_core.call import Middleware
 from micro_core.client import Client
 from micro_core.codec import Codec
+from micro_core.doctor import Finding
 from micro_core.registry import Registry
 from micro_core.selector import Selector
 from micro_core.server import Server
@@ -97,3 +100,12 @@ def micro_server_middleware(service: Host) -> Middleware:  # type: ignore[empty-
 @hookspec
 def micro_subscriber_middleware(service: Host) -> SubscriberMiddleware:  # type: ignore[empty-body]
     """Middleware around every subscriber of the service."""
+
+
+@hookspec
+def micro_doctor(options: Any) -> Iterable[Finding]:  # type: ignore[empty-body]
+    """What `micro doctor` should know about this plugin here: what it needs from the host, and whether it is there.
+
+    `options` are the plugin's Options as configured, None for an extension. Called outside of any event loop; it may
+    take a second or two, and leaves nothing behind.
+    """

@@ -56,6 +56,8 @@ _DECLARED = {"registry": ("reach",), "codec": ("content_types",), "broker": ("ca
 
 CONTENT_TYPES = "micro.content_type"
 EXTENSIONS = "micro.extension"
+DIRECTORY = "docs/plugins/directory.md"
+"""Where known plugins are listed, ours and others'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,12 @@ def load(kind: str, wanted: str, *, selected_by: str = "", references: bool = Tr
         return Loaded(kind, wanted, _checked(kind, _resolve(wanted, title), title), None)
     plugin = _choose(f"micro.{kind}", kind, wanted, where)
     return Loaded(kind, plugin.name, load_plugin(kind, plugin, where), plugin)
+
+
+def manager_of(plugin: InstalledPlugin) -> tuple[pluggy.PluginManager, str]:
+    """A manager that holds one installed plugin, which is imported, and what to call it. Raises BrokenPlugin."""
+    title = f"{plugin.group.removeprefix('micro.')} {plugin.name!r} of {plugin.distribution} {plugin.version}"
+    return _manager_of([(plugin, _import(plugin, title))], title), title
 
 
 def load_plugin(kind: str, plugin: InstalledPlugin, where: str = "") -> type[Any]:
@@ -217,7 +225,7 @@ def _choose(group: str, kind: str, wanted: str, where: str) -> InstalledPlugin:
     if not named:
         known = did_you_mean(name, {plugin.name for plugin in installed})
         hint = "" if known.endswith("?") else f"; it would come with a distribution such as micro-{kind}-{name}"
-        raise UnknownPlugin(f"no {kind} named {name!r} is installed{where}; {known}{hint}")
+        raise UnknownPlugin(f"no {kind} named {name!r} is installed{where}; see {DIRECTORY}; {known}{hint}")
     if not chosen:
         raise UnknownPlugin(f"{kind} {name!r} is not offered by {distribution!r}{where}; it is by {_claimants(named)}")
     ways = " or ".join(f"{name}@{plugin.distribution}" for plugin in chosen)

@@ -62,14 +62,31 @@ class Secret:
         return self._path is not None or bool(self._text)
 
 
-def option(default: Any = MISSING, *, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
-    """A field of an Options dataclass, with the sentence that people read about it, and bounds for numbers."""
-    return dataclasses.field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
+def option(
+    default: Any = MISSING,
+    *,
+    help: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    environment: str = "",
+) -> Any:
+    """A field of an Options dataclass, with the sentence that people read about it, and bounds for numbers.
+
+    `environment` names a variable of somebody else's (`CONSUL_HTTP_ADDR`) that gives the default where it is set:
+    everything that was written for the option itself counts before it. A secret is also read from the file that
+    `<variable>_FILE` names.
+    """
+    return dataclasses.field(
+        default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum, "environment": environment}
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OptionField:
-    """One declared option: `type` is the bare type, `optional` allows None, `many` makes it a tuple."""
+    """One declared option: `type` is the bare type, `optional` allows None, `many` makes it a tuple.
+
+    `environment` is the variable of somebody else's that gives its default, or empty.
+    """
 
     name: str
     type: type[Any]
@@ -79,6 +96,7 @@ class OptionField:
     help: str
     minimum: float | None
     maximum: float | None
+    environment: str = ""
 
     @property
     def required(self) -> bool:
@@ -145,8 +163,9 @@ def _declared(options: type[Any], field: dataclasses.Field[Any], hint: Any) -> O
     default = field.default if field.default_factory is MISSING else field.default_factory()
     meta = field.metadata
     declared = OptionField(
-        field.name, bare, many, optional, default, meta.get("help", ""), meta.get("minimum"), meta.get("maximum")
-    )
+        field.name, bare, many, optional, default, meta.get("help", ""), meta.get("minimum"), meta.get("maximum"),
+        meta.get("environment", ""),
+    )  # fmt: skip
     if (declared.minimum, declared.maximum) != (None, None) and bare not in (int, float):
         raise OptionError(f"{title}: bounds are for numbers")
     if not declared.required:

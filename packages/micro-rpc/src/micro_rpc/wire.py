@@ -12,13 +12,18 @@ Go Micro's servers give every header of a request to the handler as metadata, an
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
+from typing import Any
 
 from micro_core import Codec, Head, Message, Outcome, RPCError, UnsupportedType
 from micro_core.errors import from_wire
+from micro_core.revival import to_wire
+
+log = logging.getLogger("micro.rpc")
 
 CLIENT_ID = "go.micro.client"
 """The id of errors that a client makes itself, as in Go Micro."""
@@ -139,7 +144,13 @@ def error_text(error: RPCError, service: str) -> str:
     detail = str(error.detail)
     if len(detail) > _LONGEST_DETAIL:
         detail = detail[:_LONGEST_DETAIL] + "…"
-    fields = {"id": error.id or service, "code": error.code, "detail": detail, "status": error.status}
+    fields: dict[str, Any] = {"id": error.id or service, "code": error.code, "detail": detail, "status": error.status}
+    try:
+        name, details = to_wire(error)
+        if name:
+            fields.update(type=name, details=details)
+    except ValueError as why:
+        log.error("%s: the details of %s are not told: %s", service, error.type_name, why)
     return json.dumps(fields, separators=(",", ":"), default=str)
 
 
@@ -153,12 +164,14 @@ def read_error(text: str) -> RPCError:
         return from_wire(text)
     code = fields.get("code")
     code = code if isinstance(code, int) and not isinstance(code, bool) else 0
-    status = fields.get("status")
+    status, name, details = fields.get("status"), fields.get("type"), fields.get("details")
     return from_wire(
         str(fields.get("detail", "")),
         id=str(fields.get("id", "")),
         code=code,
         status=status if isinstance(status, str) and status else None,
+        type_name=name if isinstance(name, str) else "",
+        details=details if isinstance(details, dict) else {},
     )
 
 

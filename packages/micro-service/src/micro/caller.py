@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypedDict, TypeVar, Unpack, cast, overload
 
@@ -19,6 +19,7 @@ from micro_core import (
     ServiceRecord,
 )
 from micro_core import Stream as OpenStream
+from micro_core.revival import check_named, raise_revived
 
 from micro.outgoing import Key, Outgoing, Where, filter_of, key_of
 from micro.proxy import Proxy
@@ -40,6 +41,7 @@ class CommonOptions(TypedDict, total=False):
     version: str | None
     where: Where | None
     key: Key | None
+    errors: Sequence[type[RPCError]]
 
 
 class CallOptions(CommonOptions, total=False):
@@ -146,6 +148,7 @@ class Caller:
         version: str | None = None,
         where: Where | None = None,
         key: Key | None = None,
+        errors: Sequence[type[RPCError]] = (),
     ) -> Any:
         """Calls an endpoint and returns its reply.
 
@@ -163,16 +166,28 @@ class Caller:
             version: call nodes of that version only.
             where: node metadata that must be equal, or a function of record and node.
             key: affinity, for selectors that know it.
+            errors: classes of your own under `micro.errors.RPCError` that may come back as what they were raised as;
+                all others come as the class of their code, with `type_name` and `details`.
 
         Raises:
             RPCError: by its class what went wrong; with outcome, service, endpoint, node, attempts and elapsed.
+            ConfigurationError: `errors` names what cannot be revived; nothing was sent.
             DecodeError: the reply is not of the type asked for; the call was processed.
 
         A cancelled call is cancelled at the server, too.
         """
         call = self._outgoing.call(service, endpoint, request, type(request), reply, timeout, metadata)
         _refine(call, idempotent, retries, content_type, address, version, where, key)
+        if errors:
+            return (await self._reviving(call, errors)).value
         return (await self._call(call)).value
+
+    async def _reviving(self, call: Call, errors: Sequence[type[RPCError]]) -> Reply:
+        check_named(errors)
+        try:
+            return await self._call(call)
+        except RPCError as error:
+            raise_revived(error, errors)
 
     @overload
     async def call_response(
@@ -210,11 +225,12 @@ class Caller:
         version: str | None = None,
         where: Where | None = None,
         key: Key | None = None,
+        errors: Sequence[type[RPCError]] = (),
     ) -> Response[Any]:
         """As `call`, and returns the reply with its header, the node that answered and the attempts."""
         call = self._outgoing.call(service, endpoint, request, type(request), reply, timeout, metadata)
         _refine(call, idempotent, retries, content_type, address, version, where, key)
-        answer = await self._call(call)
+        answer = await (self._reviving(call, errors) if errors else self._call(call))
         return Response(answer.value, answer.header, answer.node, call.attempts)
 
     @overload
@@ -249,6 +265,7 @@ class Caller:
         version: str | None = None,
         where: Where | None = None,
         key: Key | None = None,
+        errors: Sequence[type[RPCError]] = (),
     ) -> Stream[Any]:
         """A stream, opened by `async with client.stream(…) as stream:`.
 
@@ -258,7 +275,8 @@ class Caller:
         """
         call = self._outgoing.stream(service, endpoint, request, reply, timeout, None, metadata)
         _refine(call, None, None, content_type, address, version, where, key)
-        return Stream(call, self._open_stream)
+        check_named(errors)
+        return Stream(call, self._open_stream, errors)
 
     async def _open_stream(self, call: Call) -> Reply:
         return await self._stream(call)
@@ -312,6 +330,7 @@ class Caller:
         timeout: float | None = None,
         metadata: Mapping[str, str] | None = None,
         name: str | None = None,
+        errors: Sequence[type[RPCError]] = (),
     ) -> T:
         """A typed client: has the methods of `contract`, the handler's class or a Protocol of the same name.
 
@@ -321,20 +340,27 @@ class Caller:
             timeout: seconds, for unary calls and the opening of streams; by default the client's.
             metadata: goes along with every call.
             name: what the handler is served as, where that is not the contract's name.
+            errors: as for `call`.
 
         Raises:
-            ConfigurationError: `contract` is no class; a method that is not `async` or not annotated raises it when it
-                is used.
+            ConfigurationError: `contract` is no class, or `errors` names what cannot be revived; a method that is not
+                `async` or not annotated raises it when it is used.
         """
-        return Proxy.of(self, contract, service, timeout, metadata, name)
+        return Proxy.of(self, contract, service, timeout, metadata, name, tuple(errors))
 
-    def _replies(self, call: Call, first: Any, values: AsyncIterable[Any] | None) -> Replies[Any]:
+    def _replies(
+        self,
+        call: Call,
+        first: Any,
+        values: AsyncIterable[Any] | None,
+        errors: Sequence[type[RPCError]] = (),
+    ) -> Replies[Any]:
         async def opener() -> OpenStream:
             stream = (await self._stream(call)).stream
             assert stream is not None, "a client's `stream` replies with a stream"
             return stream
 
-        return Replies(Exchanged(opener, first=first, values=values, spawn=self._spawn))
+        return Replies(Exchanged(opener, first=first, values=values, spawn=self._spawn, errors=errors))
 
 
 def _refine(

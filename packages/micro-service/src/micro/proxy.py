@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from micro_core import ConfigurationError
+from micro_core import ConfigurationError, RPCError
 from micro_core.errors import InternalServerError
+from micro_core.revival import check_named, raise_revived
 
 from micro.shapes import Method, Shape, method_of
 
@@ -27,6 +28,7 @@ class Proxy:
         timeout: float | None,
         metadata: Mapping[str, str] | None,
         name: str,
+        errors: Sequence[type[RPCError]],
     ) -> None:
         self.__caller = caller
         self.__contract = contract
@@ -34,6 +36,8 @@ class Proxy:
         self.__timeout = timeout
         self.__metadata = None if metadata is None else dict(metadata)
         self.__name = name
+        self.__errors = errors
+        check_named(errors)
 
     @staticmethod
     def of(
@@ -43,11 +47,12 @@ class Proxy:
         timeout: float | None,
         metadata: Mapping[str, str] | None,
         name: str | None,
+        errors: Sequence[type[RPCError]] = (),
     ) -> T:
         """The proxy, typed as its contract. Raises ConfigurationError for a contract that is no class."""
         if not isinstance(contract, type):
             raise ConfigurationError(f"a proxy needs a class to tell its methods, not {contract!r}")
-        return cast(T, Proxy(caller, contract, service, timeout, metadata, name or contract.__name__))
+        return cast(T, Proxy(caller, contract, service, timeout, metadata, name or contract.__name__, errors))
 
     def __getattr__(self, attribute: str) -> Any:
         method = method_of(self.__contract, attribute)
@@ -70,13 +75,16 @@ class Proxy:
     def __unary(self, method: Method) -> Callable[..., Any]:
         caller, service, timeout, metadata = self.__caller, self.__service, self.__timeout, self.__metadata
         name, request_type, reply_type = method.full_name(self.__name), method.request_type, method.reply_type
-        idempotent = method.idempotent or None
+        idempotent, errors = method.idempotent or None, self.__errors
 
         async def unary(*arguments: Any, **named: Any) -> Any:
-            request = arguments[0] if len(arguments) == 1 and not named else _argument(method, arguments, named)
+            request = arguments[0] if len(arguments) == 1 and not named else argument_of(method, arguments, named)
             call = caller._outgoing.call(service, name, request, request_type, reply_type, timeout, metadata)
             call.idempotent = idempotent
-            return (await caller._call(call)).value
+            try:
+                return (await caller._call(call)).value
+            except RPCError as error:
+                raise_revived(error, errors)
 
         return unary
 
@@ -84,7 +92,7 @@ class Proxy:
         feeding = method.shape is Shape.BIDIRECTIONAL
 
         def stream(*arguments: Any, **named: Any) -> Any:
-            argument = _argument(method, arguments, named)
+            argument = argument_of(method, arguments, named)
             call = self.__caller._outgoing.stream(
                 self.__service,
                 method.full_name(self.__name),
@@ -95,13 +103,13 @@ class Proxy:
                 self.__metadata,
             )
             first, values = (None, argument) if feeding else (argument, None)
-            return self.__caller._replies(call, first, values)
+            return self.__caller._replies(call, first, values, self.__errors)
 
         return stream
 
     def __client_streaming(self, method: Method) -> Callable[..., Any]:
         async def total(*arguments: Any, **named: Any) -> Any:
-            values = _argument(method, arguments, named)
+            values = argument_of(method, arguments, named)
             call = self.__caller._outgoing.stream(
                 self.__service,
                 method.full_name(self.__name),
@@ -111,7 +119,7 @@ class Proxy:
                 self.__timeout,
                 self.__metadata,
             )
-            async with self.__caller._replies(call, None, values) as replies:
+            async with self.__caller._replies(call, None, values, self.__errors) as replies:
                 async for reply in replies:
                     return reply
             raise InternalServerError(f"{self.__service} {method.full_name(self.__name)} ended without a reply")
@@ -122,7 +130,8 @@ class Proxy:
         return f"<Proxy of {self.__contract.__qualname__} at {self.__service}>"
 
 
-def _argument(method: Method, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+def argument_of(method: Method, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """The request among the arguments of a proxy's method. Raises TypeError for any others."""
     expected = [method.request_name] if method.request_name else []
     given = [*expected[: len(arguments)], *named]
     if len(arguments) + len(named) != len(expected) or given != expected:

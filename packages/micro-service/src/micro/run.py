@@ -79,7 +79,7 @@ def _run(services: Sequence[Service], backend: str | None, command_line: Mapping
     configs = [service.configure(command_line=command_line, several=several) for service in services]
     settings = configs[0].settings
     set_up_logging(settings.log)
-    name, options = _backend(backend or settings.backend)
+    name, options = event_loop(backend or settings.backend)
     running = Running(services)
     anyio.run(running.main, backend=name, backend_options=options)
     if running.failed:
@@ -87,7 +87,8 @@ def _run(services: Sequence[Service], backend: str | None, command_line: Mapping
     return running.forced
 
 
-def _backend(name: str) -> tuple[str, dict[str, Any]]:
+def event_loop(name: str) -> tuple[str, dict[str, Any]]:
+    """Back end and options for `anyio.run`, by the name that a person chose, or none. Raises ConfigurationError."""
     if name not in ("", *BACKENDS):
         raise ConfigurationError(f"backend={name!r} (MICRO_BACKEND) is unknown; known are {', '.join(BACKENDS)}")
     if name in ("uvloop", "trio") and find_spec(name) is None:

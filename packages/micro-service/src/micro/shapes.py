@@ -128,8 +128,11 @@ def _function(cls: type[Any], name: str) -> FunctionType | None:
     return found if isinstance(found, FunctionType) else None
 
 
-def method_of(cls: type[Any], name: str) -> Method:
-    """One method. Raises ConfigurationError as `methods_of`, AttributeError for a name that is no public method."""
+def method_of(cls: type[Any], name: str, *, blocking: bool = False) -> Method:
+    """One method. Raises ConfigurationError as `methods_of`, AttributeError for a name that is no public method.
+
+    A contract for callers that block may return a plain iterator for a stream.
+    """
     function = _function(cls, name)
     if function is None or name.startswith("_"):
         raise AttributeError(f"{cls.__qualname__} has no public method {name!r}")
@@ -142,7 +145,9 @@ def method_of(cls: type[Any], name: str) -> Method:
     if parameter and parameter not in hints:
         raise ConfigurationError(f"{where}: {parameter!r} has no annotation; write `{_EXAMPLE.format(name=name)}`")
     marked: Marked = getattr(function, _MARK, Marked(None, False, {}))
-    shape, request, reply = _shape(function, hints.get(parameter), hints["return"], where)
+    shape, request, reply = _shape(
+        function, hints.get(parameter), _async(hints["return"]) if blocking else hints["return"], where
+    )
     threaded = shape in (Shape.UNARY, Shape.CLIENT_STREAMING) and not _is_coroutine(function)
     if threaded and shape is Shape.CLIENT_STREAMING:
         raise ConfigurationError(f"{where} takes a stream, so it must be async: write `async def {name}(…)`")
@@ -157,6 +162,14 @@ def method_of(cls: type[Any], name: str) -> Method:
         marked.idempotent,
         marked.metadata,
     )
+
+
+def _async(reply: Any) -> Any:
+    """A plain iterator as the asynchronous one that it stands for."""
+    if get_origin(reply) not in _SYNC_ITERATORS or not get_args(reply):
+        return reply
+    streamed: Any = collections.abc.AsyncIterator
+    return streamed[get_args(reply)[0]]
 
 
 def _is_coroutine(function: FunctionType) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from micro_core import Call, CallNext, EndOfStream, Head, Peer, Reset, RPCError
 from micro_core import Stream as OpenStream
+from micro_core.revival import raise_revived
 
 from micro.streaming import end_too
 
@@ -22,16 +24,20 @@ class Stream(Generic[T]):
         RPCError: no node would open it.
     """
 
-    __slots__ = ("_call", "_ended", "_open", "_stream")
+    __slots__ = ("_call", "_ended", "_errors", "_open", "_stream")
 
-    def __init__(self, call: Call, opener: CallNext) -> None:
+    def __init__(self, call: Call, opener: CallNext, errors: Sequence[type[RPCError]] = ()) -> None:
         self._call = call
         self._open = opener
+        self._errors = errors
         self._stream: OpenStream | None = None
         self._ended = False
 
     async def __aenter__(self) -> Self:
-        reply = await self._open(self._call)
+        try:
+            reply = await self._open(self._call)
+        except RPCError as error:
+            raise_revived(error, self._errors)
         assert reply.stream is not None, "a client's `stream` replies with a stream"
         self._stream = reply.stream
         return self
@@ -62,15 +68,21 @@ class Stream(Generic[T]):
 
     async def send(self, value: Any) -> None:
         """Sends one value; waits while the server does not read. Raises RPCError when the stream is over."""
-        await self._opened.send(value)
+        try:
+            await self._opened.send(value)
+        except RPCError as error:
+            raise_revived(error, self._errors)
 
     async def recv(self) -> T:
         """The next value. Raises EndOfStream when the server ended well, RPCError when it failed."""
         try:
             value: T = await self._opened.recv()
-        except (EndOfStream, RPCError):
+        except EndOfStream:
             self._ended = True
             raise
+        except RPCError as error:
+            self._ended = True
+            raise_revived(error, self._errors)
         return value
 
     async def end(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import anyio
 from micro_core import EndOfStream, Reset, RPCError, Stream
 from micro_core.errors import BadRequest
+from micro_core.revival import raise_revived
 
 T = TypeVar("T")
 
@@ -116,8 +117,17 @@ class Exchanged:
     and comes out of `next`.
     """
 
-    def __init__(self, opener: Opener, *, first: Any = None, values: AsyncIterable[Any] | None, spawn: Spawn) -> None:
+    def __init__(
+        self,
+        opener: Opener,
+        *,
+        first: Any = None,
+        values: AsyncIterable[Any] | None,
+        spawn: Spawn,
+        errors: Sequence[type[RPCError]] = (),
+    ) -> None:
         self._opener = opener
+        self._errors = errors
         self._first = first
         self._values = values
         self._spawn = spawn
@@ -135,10 +145,10 @@ class Exchanged:
             return await stream.recv()
         except EndOfStream:
             self._ended = True
-        except RPCError:
+        except RPCError as error:
             self._ended = True
             if self._failed is None:
-                raise
+                raise_revived(error, self._errors)
         if self._failed is not None:
             raise self._failed
         raise StopAsyncIteration

@@ -7,7 +7,7 @@ A unary call is one POST and one reply on a pooled connection; a stream is a con
 from __future__ import annotations
 
 import json
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -17,6 +17,7 @@ from micro_core import (
     Accept,
     Buffer,
     Exchange,
+    Finding,
     Head,
     Listener,
     Message,
@@ -32,7 +33,7 @@ from micro_http import HTTPClient, HTTPListener, Limits, listen
 
 from micro_transport_http.streams import ServerExchange, ending, is_end, last_head, opened
 
-__all__ = ["HTTPTransport", "micro_transport"]
+__all__ = ["HTTPTransport", "micro_doctor", "micro_transport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +166,11 @@ def _leaving(head: Head) -> Message:
 def micro_transport() -> type[Transport]:
     """The class behind `MICRO_TRANSPORT=http`."""
     return HTTPTransport
+
+
+@hookimpl
+def micro_doctor(options: HTTPOptions) -> Iterable[Finding]:
+    """Whether this host lets the process dial itself and open as many files as the pool may need."""
+    from micro_transport_http.doctor import findings
+
+    return findings(options.pool_size)

@@ -161,7 +161,7 @@ class Config:
     def options(self, kind: str, name: str, cls: type[Any]) -> tuple[Any, frozenset[str]]:
         """The Options of a plugin class, and the names of those that were given. Raises OptionError."""
         fields = option_fields(cls.Options)
-        found: dict[str, tuple[Any, str]] = {}
+        found = {field: self._foreign(declared) for field, declared in fields.items() if self._variable_of(declared)}
         for entry in self._of_plugin(kind, name):
             field, value = self._read(entry, fields, name)
             if field:
@@ -173,6 +173,23 @@ class Config:
             return make_options(cls.Options, {key: value for key, (value, _) in found.items()}), frozenset(found)
         except OptionError as error:
             raise OptionError(f"{kind} {name!r}: {error}") from None
+
+    def _variable_of(self, declared: OptionField) -> str:
+        """The variable of somebody else's that is set and gives the default of an option; empty for none."""
+        names = [declared.environment] if declared.environment else []
+        names += [f"{name}_FILE" for name in names if declared.secret]
+        return next((name for name in names if self._environment.get(name)), "")
+
+    def _foreign(self, declared: OptionField) -> tuple[Any, str]:
+        name = self._variable_of(declared)
+        text, source = self._environment[name], f"{name} in the environment"
+        try:
+            value = Secret(path=Path(text)) if name != declared.environment else declared.read(text)
+            if isinstance(value, Secret):
+                value.reveal()
+        except OptionError as error:
+            raise OptionError(f"{source}: {error}") from None
+        return value, source
 
     def has_options(self, kind: str, name: str) -> bool:
         """Whether anything was written for that one plugin."""

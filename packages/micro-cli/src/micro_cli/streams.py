@@ -1,0 +1,69 @@
+"""`micro stream`: standard input goes out line by line, what comes is printed line by line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from micro import Stream
+from micro_core import EndOfStream, RPCError
+
+from micro_cli.calling import Asked, found
+from micro_cli.connection import Connection
+from micro_cli.output import emit
+from micro_cli.values import parsed, request_of
+
+
+async def converse(connection: Connection, asked: Asked) -> None:
+    """Returns when the service has ended the stream. Raises what the stream raises."""
+    endpoint, _ = await found(connection, asked, streaming=True)
+    shape = endpoint.request if endpoint else None
+    alone = bool(asked.words) or asked.text is not None
+    values = _once(request_of(shape, asked.words, asked.text)) if alone else _lines()
+    stream: Stream[Any] = connection.stream(
+        asked.service, asked.endpoint,
+        address=asked.address, version=asked.version, where=asked.where or None, **asked.options,
+    )  # fmt: skip
+    failed: list[Exception] = []
+    async with stream, anyio.create_task_group() as tasks:
+        tasks.start_soon(_send, stream, values, failed, tasks.cancel_scope)
+        try:
+            await _print(stream)
+        except (RPCError, EndOfStream, BrokenPipeError) as error:
+            failed.append(error)
+        tasks.cancel_scope.cancel()
+    if failed:
+        raise failed[0]
+
+
+async def _print(stream: Stream[Any]) -> None:
+    async for value in stream:
+        emit(value)
+
+
+async def _send(
+    stream: Stream[Any], values: AsyncIterator[Any], failed: list[Exception], everything: anyio.CancelScope
+) -> None:
+    """What the service thinks of it, the receiving side hears; a line that is no JSON ends it all."""
+    try:
+        async for value in values:
+            await stream.send(value)
+        await stream.end()
+    except (RPCError, EndOfStream):
+        return
+    except Exception as error:
+        failed.append(error)
+        everything.cancel()
+
+
+async def _once(value: Any) -> AsyncIterator[Any]:
+    yield value
+
+
+async def _lines() -> AsyncIterator[Any]:
+    while line := await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
+        if line.strip():
+            yield parsed(line)

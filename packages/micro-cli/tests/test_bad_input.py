@@ -1,0 +1,371 @@
+"""What people do wrong, and what goes wrong for them: one clear line and the right exit code, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Micro = Callable[..., Any]
+Started = Callable[..., Any]
+Install = Callable[..., None]
+
+NOWHERE = ("-o", "registry.mdns.interfaces=192.0.2.1")
+EMPTY = ("-o", "namespace=nobody")
+
+VAULT = """
+from dataclasses import dataclass
+from micro_core import NotRegistered, Reach, Registry, Secret, hookimpl, option
+
+class Vault(Registry):
+    reach = Reach.PROCESS
+
+    @dataclass(frozen=True)
+    class Options:
+        token: Secret | None = option(None, help="what opens it")
+
+    def __init__(self, options): ...
+    async def register(self, service, *, ttl): ...
+    async def deregister(self, service): ...
+    async def get_service(self, name): raise NotRegistered(name)
+    async def list_services(self): return ()
+    def watch(self, name): ...
+
+@hookimpl
+def micro_registry():
+    return Vault
+"""
+
+
+def says(ended: Any, code: int, *texts: str) -> None:
+    assert ended.code == code, (ended.out, ended.err)
+    assert len(ended.err) == 1, ended.err
+    assert "Traceback" not in ended.err[0]
+    for text in texts:
+        assert text in ended.err[0]
+
+
+@pytest.mark.parametrize("command", [["list"], ["health"], ["stats"]])
+def test_no_services_is_no_error(micro_: Micro, command: list[str]) -> None:
+    ended = micro_(*command, *EMPTY)
+    says(ended, 0, "no services in registry 'mdns'")
+    assert ended.out == []
+    assert micro_(*command, "--json", *EMPTY).out == []
+
+
+ASKING = [
+    ["get", "greeter"],
+    ["call", "greeter", "Say.Hello", "name=x"],
+    ["call", "greeter", "Say.Hello", "name=x", "--each"],
+    ["stream", "greeter", "Say.Up", "x"],
+    ["health", "greeter"],
+    ["stats", "greeter"],
+]
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_a_service_that_is_not_there_is_exit_code_3(micro_: Micro, command: list[str]) -> None:
+    says(micro_(*command, *EMPTY), 3, "no service 'greeter' in registry 'mdns', namespace 'nobody'")
+
+
+@pytest.mark.parametrize("command", [*ASKING, ["list"], ["health"], ["stats"]])
+def test_a_registry_that_does_not_answer_is_exit_code_4(micro_: Micro, command: list[str]) -> None:
+    says(micro_(*command, *NOWHERE), 4, "registry 'mdns' does not answer: multicast DNS on UDP port")
+
+
+@pytest.mark.parametrize(
+    "command", [*ASKING, ["list"], ["publish", "users", "a=1"], ["subscribe", "users"], ["doctor"]]
+)
+def test_a_registry_that_hangs_is_exit_code_4(
+    micro_: Micro, install: Install, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr("micro_cli.connection.PATIENCE", 0.2)
+    slow = VAULT.replace("name): raise NotRegistered(name)", "name): await anyio.sleep_forever()")
+    slow = slow.replace("services(self): return ()", "services(self): await anyio.sleep_forever()")
+    install("micro.registry", "slow", "micro_slow", "import anyio" + slow)
+    ended = micro_(*command, "--registry", "slow")
+    text = "registry 'slow' does not answer within 0.2 s"
+    if command == ["doctor"]:
+        assert ended.code == 4
+        assert text in "\n".join(ended.out)
+    else:
+        says(ended, 4, text)
+
+
+SLOTH = """
+import os, anyio, micro
+service = micro.Service("sloth")
+
+@service.handler
+class Say:
+    async def word(self, text: str) -> str:
+        await anyio.sleep(float(os.environ["SLOW"]))
+        return text
+"""
+
+
+def test_a_slow_node_shows_and_holds_nobody_up(micro_: Micro, start: Started, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(SLOTH)
+    for process in [start("run", "app:service", SLOW=slow) for slow in ("60", "0")]:
+        assert any("is registered" in line for line in process.stderr)
+    ended = micro_("call", "sloth", "Say.Word", "x", "--each", "--timeout", "1s")
+    assert ended.code == 4
+    quick, slow = ended.out
+    assert quick.endswith('"x"')
+    assert "error: 408 Request Timeout" in slow
+
+
+def test_a_node_that_was_killed_is_exit_code_3_or_4(micro_: Micro, start: Started, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import micro\nservice = micro.Service('ghost')\n")
+    process = start("run", "app:service")
+    assert any("is registered" in line for line in process.stderr)
+    process.kill()
+    process.wait()
+    ended = micro_("call", "ghost", "Debug.Health", "--timeout", "1s")
+    assert ended.code in (3, 4)
+    assert len(ended.err) == 1
+
+
+def test_events_without_a_registry_are_exit_code_4(micro_: Micro) -> None:
+    says(micro_("subscribe", "users", *NOWHERE), 4, "registry 'mdns' does not answer")
+    says(micro_("publish", "users", "a=1", *NOWHERE), 4, "registry 'mdns' does not answer")
+
+
+def test_doctor_says_what_to_do_about_a_registry_that_does_not_answer(micro_: Micro) -> None:
+    ended = micro_("doctor", "--json", *NOWHERE)
+    assert ended.code == 4
+    errors = [found for found in map(json.loads, ended.out) if found["level"] == "error"]
+    assert {found["kind"] for found in errors} == {"registry"}
+    assert all(found["cure"] for found in errors)
+
+
+def test_a_name_that_is_close_is_suggested(micro_: Micro, greeters: list[int]) -> None:
+    says(micro_("get", "greter"), 3, "did you mean 'greeter'?")
+    says(micro_("call", "greeter", "Say.Helo"), 3, "known are Say.Fail, Say.Hello", "did you mean 'Say.Hello'?")
+    says(micro_("call", "greeter", "Say.Hello", "nam=Ada"), 2, "no field 'nam'", "did you mean 'name'?")
+    says(micro_("lits"), 2, "no command 'lits'; did you mean 'list'?")
+
+
+def test_a_node_that_is_gone_is_exit_code_4(micro_: Micro) -> None:
+    ended = micro_("call", "greeter", "Say.Hello", "name=x", "--address", "127.0.0.1:1", "--timeout", "200ms")
+    says(ended, 4, "127.0.0.1:1", "refused")
+
+
+def test_an_address_that_is_none_is_one_line(micro_: Micro) -> None:
+    ended = micro_("call", "greeter", "Say.Hello", "--address", "nonsense", "--timeout", "200ms")
+    assert ended.code in (2, 4)
+    assert len(ended.err) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "text"),
+    [
+        (["call", "greeter", "Say.Hello", "--json", "{'a': 1}"], None, "this is not JSON"),
+        (["call", "greeter", "Say.Hello", "--json", "-"], "{", "this is not JSON"),
+        (["call", "greeter", "Say.Hello", "times:=x"], None, "this is not JSON"),
+        (["call", "greeter", "Say.Hello", "times=x"], None, "times: expected int64, not 'x'"),
+        (["call", "greeter", "Say.Hello", "name"], None, "is not name=value"),
+        (["call", "greeter", "Say.Hello", "name=a", "name=b"], None, "given twice"),
+        (["call", "greeter", "Say.Hello", "name=a", "--json", "{}"], None, "not both"),
+        (["call", "greeter", "Say.Up", "x"], None, "Say.Up is a stream: micro stream greeter Say.Up"),
+        (["stream", "greeter", "Say.Hello", "name=x"], None, "Say.Hello is no stream: micro call"),
+        (["stream", "greeter", "Say.Up"], '"a"\nnonsense\n', "this is not JSON: 'nonsense'"),
+        (["publish", "users", "--json", "nonsense"], None, "this is not JSON"),
+        (["publish", "", "a=1"], None, "topic"),
+        (["call", "greeter", "Say.Hello", "name=a", "--timeout", "soon"], None, "expected a duration"),
+        (["call", "greeter", "Say.Hello", "--content-type", "text/none", "name=a"], None, "text/none"),
+    ],
+)
+def test_what_cannot_be_read_is_exit_code_2(
+    micro_: Micro, greeters: list[int], arguments: list[str], stdin: str | None, text: str
+) -> None:
+    ended = micro_(*arguments, stdin=stdin)
+    assert ended.code == 2, ended
+    assert len(ended.err) == 1
+    assert text in ended.err[0]
+
+
+@pytest.mark.parametrize(
+    ("toml", "text"),
+    [
+        ("[server]\naddress = 5\n", "[server] address in"),
+        ("[registry.mdns]\nport = 'x'\n", "expected a whole number, not 'x'"),
+        ("registry = 3\n", "expected the name of a registry, not 3"),
+        ("nonsense", "is not TOML"),
+    ],
+)
+@pytest.mark.parametrize("command", ["list", "config", "doctor", "plugins"])
+def test_a_config_file_that_is_wrong_is_exit_code_2(
+    micro_: Micro, tmp_path: Path, toml: str, text: str, command: str
+) -> None:
+    (tmp_path / "micro.toml").write_text(toml)
+    ended = micro_(*command.split())
+    if command in ("doctor", "plugins") and "mdns" in toml:
+        assert ended.code == (2 if command == "doctor" else 0)
+        return
+    says(ended, 2, text)
+
+
+def test_a_secret_that_cannot_be_read_is_exit_code_2(micro_: Micro, install: Install) -> None:
+    install("micro.registry", "vault", "micro_vault", VAULT)
+    chosen = ("--registry", "vault", "-o", "registry.vault.token_file=/nowhere/token")
+    for command in ("list", "config"):
+        says(micro_(command, *chosen), 2, "registry.vault.token_file on the command line", "/nowhere/token")
+
+
+def test_a_secret_is_never_shown(micro_: Micro, install: Install, tmp_path: Path) -> None:
+    install("micro.registry", "vault", "micro_vault", VAULT)
+    (tmp_path / "token").write_text("open-sesame\n")
+    chosen = ("--registry", "vault", "-o", f"registry.vault.token_file={tmp_path / 'token'}")
+    for form in ((), ("--json",)):
+        text = "\n".join(micro_("config", *form, *chosen).out)
+        assert "(secret)" in text
+        assert "open-sesame" not in text
+
+
+def test_a_broken_plugin_breaks_only_what_selects_it(micro_: Micro, install: Install) -> None:
+    install("micro.registry", "bug", "micro_bug", "1 / 0")
+    says(micro_("list", "--registry", "bug"), 2, "registry 'bug' of micro-bug 1.2", "ZeroDivisionError")
+    assert micro_("list", *EMPTY).code == 0
+    assert any("micro-bug" in line for line in micro_("plugins").out)
+    checked = micro_("plugins", "--check")
+    assert checked.code == 2
+    assert [line.split()[1] for line in checked.out if " no: " in line] == ["bug"]
+    assert micro_("doctor", "--registry", "bug").code == 2
+    schema = micro_("config", "schema")
+    assert schema.code == 0
+    assert "micro-bug" in schema.err[0]
+
+
+def test_a_broken_command_of_a_plugin_breaks_only_itself(micro_: Micro, install: Install) -> None:
+    install("micro.command", "bang", "micro_bang", "1 / 0")
+    says(micro_("bang"), 2, "the command 'bang' of micro-bang cannot be imported: ZeroDivisionError")
+    helped = micro_("--help")
+    assert helped.code == 0
+    assert any("bang" in line for line in helped.out)
+
+
+def test_a_plugin_adds_a_command(micro_: Micro, install: Install) -> None:
+    code = "import click\n@click.command()\ndef command():\n    click.echo('hello')\n"
+    install("micro.command", "hello", "micro_hello", code)
+    assert micro_("hello").out == ["hello"]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "text"),
+    [
+        (None, "nothere:x", "there is no module 'nothere'"),
+        ("x = ", "app", "SyntaxError: invalid syntax"),
+        ("import no_such_library", "app", "app needs the module 'no_such_library'"),
+        ("1 / 0", "app", "ZeroDivisionError: division by zero"),
+        ("", "app", "holds no services"),
+        ("service = 5", "app:service", "is no micro.Service but a int"),
+        ("", "app:service", "has no service 'service'"),
+        ("", "9to5", "is no name of a module"),
+    ],
+)
+def test_run_says_what_is_wrong_with_a_module(
+    micro_: Micro, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str | None, target: str, text: str
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    if source is not None:
+        (tmp_path / "app.py").write_text(source)
+    says(micro_("run", target), 2, text)
+
+
+@pytest.mark.parametrize("command", [("list", "--watch"), ("subscribe", "users"), ("stream", "greeter", "Say.Up")])
+def test_ctrl_c_is_exit_code_130_without_a_word(start: Started, greeters: list[int], command: tuple[str, ...]) -> None:
+    process = start(*command)
+    if command[0] == "list":
+        assert "greeter" in process.stdout.readline()
+    elif command[0] == "subscribe":
+        assert "subscribed" in process.stderr.readline()
+    else:
+        process.stdin.write('"a"\n')
+        process.stdin.flush()
+        assert process.stdout.readline() == '"A"\n'
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+    assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("command", ["list --json", "config", "--help", "call greeter Say.Who x --each", "doctor"])
+def test_a_reader_that_has_gone_is_no_error(start: Started, greeters: list[int], command: str) -> None:
+    process = start(*command.split())
+    process.stdout.close()
+    assert process.wait(20) == 0
+    assert process.stderr.read() == ""
+
+
+def test_an_output_that_takes_nothing_is_one_line(alone: None, greeters: list[int]) -> None:
+    for command in ("list", "config"):
+        line = f'"{sys.executable}" -m micro {command}'
+        closed = subprocess.run(f"{line} >&-", shell=True, capture_output=True, text=True, check=False)
+        assert (closed.returncode, closed.stderr) == (0, "")
+        if Path("/dev/full").exists():
+            full = subprocess.run(f"{line} > /dev/full", shell=True, capture_output=True, text=True, check=False)
+            assert full.returncode == 2
+            (told,) = full.stderr.splitlines()
+            assert told.startswith("error: ")
+
+
+def on_terminal(*arguments: str, **variables: str) -> str:
+    """What the command writes to a terminal of 60 columns."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "60", "TERM": "xterm", **variables}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "micro", *arguments], stdout=theirs, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    told = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            told += chunk
+    except OSError:  # Linux: the other end has gone
+        pass
+    os.close(ours)
+    assert process.wait(10) == 0
+    return told.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("command", ["get greeter", "doctor"])
+def test_a_narrow_terminal_without_colours_is_not_overrun(alone: None, greeters: list[int], command: str) -> None:
+    told = on_terminal(*command.split(), NO_COLOR="1", PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert "\x1b[3" not in told
+    assert max(map(len, told.splitlines())) <= 60
+    assert told.isascii()
+
+
+def test_there_are_colours_on_a_terminal_and_nowhere_else(alone: None, micro_: Micro) -> None:
+    assert "\x1b[32m" in on_terminal("doctor")
+    assert "\x1b" not in "\n".join(micro_("doctor").out)
+
+
+def test_what_cannot_be_encoded_is_escaped(start: Started, greeters: list[int]) -> None:
+    process = start("call", "greeter", "Say.Who", "caf\u00e9", PYTHONIOENCODING="ascii")
+    out, err = process.communicate(timeout=10)
+    assert (out, err) == ('"caf\\u00e9"\n', "")
+
+
+def test_control_characters_of_strangers_reach_no_terminal(micro_: Micro, greeters: list[int]) -> None:
+    ended = micro_("call", "greeter", "Say.Who", "\x1b[31mred")
+    assert "\x1b" not in ended.out[0]
+    ended = micro_("get", "\x1b[31mred")
+    assert ended.code == 3
+    assert "\x1b" not in ended.err[0]
+
+
+def test_without_the_command_the_module_says_what_to_install(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['micro_cli'] = None; import runpy; runpy.run_module('micro', run_name='__main__')"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode == 2
+    assert process.stderr.startswith("error: the micro command is not installed; install micro-cli")

@@ -1,0 +1,67 @@
+"""What `micro doctor` is told: on each interface, whether what is sent to the multicast group comes back."""
+
+from __future__ import annotations
+
+import secrets
+import select
+import time
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
+
+from micro_core import Finding
+
+from micro_registry_mdns.links import Link, interface_addresses
+
+ECHO = 1.0
+"""Seconds in which a packet comes back to its own host, if it does at all."""
+
+MOST = 64
+"""Packets looked at between two waits."""
+
+_ELSEWHERE = "name the interfaces to use by MICRO_REGISTRY_MDNS_INTERFACES, or choose another registry"
+
+
+def findings(interfaces: Sequence[str], port: int) -> Iterator[Finding]:
+    """One finding per interface that fails, one for those that work, a warning where they reach this host alone."""
+    addresses = list(interfaces) or interface_addresses()
+    if not addresses:
+        yield Finding("error", "this host has no interface with an IPv4 address", "bring one up; loopback will do")
+    working = []
+    for address in addresses:
+        trouble = _trouble(address, port)
+        if trouble is None:
+            working.append(address)
+        else:
+            yield trouble
+    if working:
+        yield Finding("ok", f"multicast works on {', '.join(working)} (UDP port {port})")
+    if working and all(ip_address(address).is_loopback for address in working):
+        yield Finding("warning", "only services of this host can be found: no other interface is used", _ELSEWHERE)
+
+
+def _trouble(address: str, port: int) -> Finding | None:
+    try:
+        link = Link(address, port)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return Finding("error", f"multicast cannot be used on {address}, UDP port {port}: {reason}", _ELSEWHERE)
+    try:
+        if _echoes(link):
+            return None
+        text = f"multicast is blocked on {address}: nothing of what was sent came back"
+    except OSError as error:
+        text = f"multicast cannot be sent on {address}: {error.strerror or error}"
+    finally:
+        link.close()
+    return Finding("error", text, f"let UDP port {port} to 224.0.0.251 through the firewall; or {_ELSEWHERE}")
+
+
+def _echoes(link: Link) -> bool:
+    """Sends a query without a question, which nobody answers, and waits for it. Raises OSError."""
+    packet = secrets.token_bytes(2) + bytes(10)
+    link.send(packet, 0.0)
+    deadline = time.monotonic() + ECHO
+    while (left := deadline - time.monotonic()) > 0:
+        if select.select([link.socket], [], [], left)[0] and any(got == packet for got, _ in link.receive(MOST)):
+            return True
+    return False

@@ -1,0 +1,132 @@
+"""Services over a real Consul agent: the demo, and what a lost agent or a revoked token costs (nothing)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import micro
+import pytest
+from consul_agent import Agent, binary_for_tests, running, with_acl
+from micro_conformance.polling import eventually
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(scope="module")
+def binary() -> Path:
+    return binary_for_tests()
+
+
+@pytest.fixture
+def agent(binary: Path) -> Iterator[Agent]:
+    with running(Agent(binary)) as agent:
+        yield agent
+
+
+def test_the_demo_tells_its_story_over_consul_by_a_variable_alone(agent: Agent) -> None:
+    demo = subprocess.run(
+        [sys.executable, EXAMPLES / "greeter" / "demo.py"],
+        env={**os.environ, "MICRO_REGISTRY": "consul", "MICRO_REGISTRY_ADDRESS": agent.address},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert (demo.returncode, demo.stderr) == (0, ""), demo.stdout + demo.stderr
+    lines = demo.stdout.splitlines()
+    assert lines[-1].startswith("All of it happened")
+    assert sum("0 failed" in line for line in lines) == 3
+
+
+class Say:
+    async def hello(self, name: str) -> str:
+        return f"Hello {name}"
+
+
+class Calls:
+    """Calls without a pause, and what failed."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.failed: list[str] = []
+        self.over = False
+
+    async def run(self, client: micro.Client) -> None:
+        while not self.over:
+            try:
+                await client.call("greeter", "Say.Hello", "Ada", str, timeout=2)
+                self.count += 1
+            except micro.errors.RPCError as error:
+                self.failed.append(str(error))
+            await anyio.sleep(0.002)
+
+
+def options(agent: Agent, **more: Any) -> dict[str, Any]:
+    given = {"address": agent.address, **more}
+    return {"registry": "consul", "options": {f"registry.consul.{key}": value for key, value in given.items()}}
+
+
+def token(agent: Agent) -> tuple[str, str]:
+    """A token that may read and write services: its secret and its id."""
+    rules = 'service_prefix "" { policy = "write" } node_prefix "" { policy = "read" }'
+    policy = agent.ask("PUT", "/v1/acl/policy", {"Name": "services", "Rules": rules})
+    made = agent.ask("PUT", "/v1/acl/token", {"Policies": [{"ID": policy["ID"]}]})
+    return made["SecretID"], made["AccessorID"]
+
+
+async def calls_go_on(given: dict[str, Any], trouble: Callable[[], Awaitable[None]]) -> Calls:
+    """A service that is called while something happens to its registry."""
+    service, calls = micro.Service("greeter", **given), Calls()
+    service.handler(Say)
+    async with service, micro.Client(**given) as client, anyio.create_task_group() as group:
+        await client.call("greeter", "Say.Hello", "Ada", str, timeout=5)
+        group.start_soon(calls.run, client)
+        await anyio.sleep(0.3)
+        await trouble()
+        before = calls.count
+        await anyio.sleep(1)
+        assert calls.count > before + 20
+        calls.over = True
+    return calls
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_no_call_is_lost_while_the_agent_is_gone_hung_and_back_with_nothing(agent: Agent) -> None:
+    async def trouble() -> None:
+        agent.kill()
+        await anyio.sleep(1)
+        await anyio.to_thread.run_sync(agent.start)
+        await eventually(lambda: anyio.to_thread.run_sync(registered), within=5)
+        agent.signal(signal.SIGSTOP)
+        await anyio.sleep(1)
+        agent.signal(signal.SIGCONT)
+
+    def registered() -> bool:
+        names = agent.ask("GET", "/v1/catalog/services")
+        return any(name.endswith("greeter") for name in names)
+
+    assert (await calls_go_on(options(agent), trouble)).failed == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_a_token_that_is_revoked_loses_no_call_and_is_told(
+    binary: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(with_acl(binary)) as agent:
+        secret, accessor = token(agent)
+
+        async def trouble() -> None:
+            agent.ask("DELETE", f"/v1/acl/token/{accessor}")
+            await eventually(lambda: "refuses the token" in caplog.text, within=10)
+
+        calls = await calls_go_on(options(agent, token=secret, wait=1.0), trouble)
+    assert calls.failed == []
+    assert secret not in caplog.text

@@ -1,0 +1,173 @@
+"""The documentation: every block of code is run, and everything that people can write or meet has an entry."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docs_page import Block, blocks, commands, shown
+from micro import errors
+from micro.config.settings import KEYS
+from micro_core import hookspecs, loader
+from micro_core.errors import MicroError
+from micro_core.options import option_fields
+from micro_options import plugin_options, settings
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+TESTED_ELSEWHERE = {"how-to/write-a-plugin.md": "test_write_a_plugin.py"}
+"""Pages whose code a test of their own runs, in an environment of its own."""
+
+PAGES = sorted(
+    path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md") if "_build" not in path.relative_to(DOCS).parts
+)
+WITH_CODE = [
+    page for page in PAGES if page not in TESTED_ELSEWHERE and any(blocks((DOCS / page).read_text(encoding="utf-8")))
+]
+
+
+@pytest.fixture
+def surroundings() -> dict[str, str]:
+    """What a reader has: no namespace, the command on the path. A mesh of its own is made by another port of mDNS."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    inherited = {name: value for name, value in os.environ.items() if name != "MICRO_NAMESPACE"}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**inherited, "PATH": path, "MICRO_REGISTRY_MDNS_PORT": str(port)}
+
+
+@pytest.mark.parametrize("page", WITH_CODE)
+def test_every_block_of_code_of_the_page_is_run(page: str, tmp_path: Path, surroundings: dict[str, str]) -> None:
+    run = [sys.executable, "-W", "error", str(ROOT / "tests" / "docs_page.py"), str(DOCS / page)]
+    done = subprocess.run(run, cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{done.stderr}\n{done.stdout}"
+
+
+MARKS = re.compile(r"fragment|background|not run: .+")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_block_of_the_page_escapes_being_run(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    found = list(blocks(text))
+    assert len(re.findall(r"^`{3,}(?:\{code-block\} )?[\w-]+$", text, re.MULTILINE)) == len(found)
+    for block in found:
+        assert not block.mark or MARKS.fullmatch(block.mark), f"line {block.line}"
+    assert text.count("<!-- ") == sum(1 for block in found if block.mark)
+
+
+@pytest.mark.parametrize("page", TESTED_ELSEWHERE)
+def test_pages_tested_elsewhere_are(page: str) -> None:
+    assert Path(page).name in (ROOT / "tests" / TESTED_ELSEWHERE[page]).read_text()
+
+
+def test_blocks_are_found_with_what_is_said_about_them() -> None:
+    text = "a\n\n<!-- fragment -->\n```python\nx = 1\n```\n\n```{code-block} toml\n:caption: a.toml\n\nb = 1\n```\n"
+    assert list(blocks(text)) == [
+        Block(5, "python", "fragment", "", "x = 1\n"),
+        Block(10, "toml", "", "a.toml", "b = 1\n"),
+    ]
+    assert list(commands("$ a \\\n  b\nout\n$ c\n")) == [("a   b", "out\n"), ("c", "")]
+    assert shown("one   two\n…\nfour", "one two\nthree\nfour\n")
+    assert not shown("one\n", "one\ntwo\n")
+
+
+def entries(page: str) -> set[str]:
+    """What a page of the reference has an entry for: the objects that it documents."""
+    text = (DOCS / "reference" / page).read_text(encoding="utf-8")
+    return set(re.findall(r"^\.\. auto(?:function|exception|class):: (\S+)$", text, re.MULTILINE))
+
+
+def test_every_hook_has_an_entry() -> None:
+    hooks = {name for name, value in vars(hookspecs).items() if hasattr(value, "micro_spec")}
+    assert len(hooks) >= 12
+    documented = entries("hooks.md") - {"micro_core.hookspecs.Host", "micro_core.Finding"}
+    assert documented == {f"micro_core.hookspecs.{name}" for name in hooks}
+    assert all(getattr(hookspecs, name).__doc__ for name in hooks)
+
+
+def every_error(base: type[MicroError] = MicroError) -> Iterator[type[MicroError]]:
+    yield base
+    for kind in base.__subclasses__():
+        yield from every_error(kind)
+
+
+def test_every_error_has_an_entry() -> None:
+    ours = {kind.__name__ for kind in every_error() if kind.__module__ == "micro_core.errors"}
+    assert entries("errors.md") >= {f"micro.errors.{name}" for name in ours | {"Outcome"}}
+    assert ours <= set(errors.__all__)
+    assert all(getattr(errors, name).__doc__ for name in ours)
+
+
+OWN_ERROR = re.compile(r"^class ([a-zA-Z]\w+)\([\w.]*(?:MicroError|RPCError|ConfigurationError)\)", re.MULTILINE)
+
+
+def test_no_package_has_errors_of_its_own_that_users_meet() -> None:
+    """Plugins let none of their own out; a class below MicroError anywhere else would lack an entry."""
+    for source in ROOT.glob("packages/*/src/*/**/*.py"):
+        if source.parent.name == "micro_core" or "micro_cli" in source.parts or "micro_conformance" in source.parts:
+            continue
+        found = re.findall(
+            r"^class (\w+)\([\w.]*(?:MicroError|RPCError|ConfigurationError)\)", source.read_text(), re.MULTILINE
+        )
+        assert not [name for name in found if not name.startswith("_")], source
+
+
+def declared_plugins() -> list[tuple[str, str]]:
+    """Kind and name of every plugin of this repository, from the projects as they stand."""
+    found = []
+    for path in ROOT.glob("packages/*/pyproject.toml"):
+        project: dict[str, Any] = tomllib.loads(path.read_text())["project"]
+        for group, names in project.get("entry-points", {}).items():
+            kind = group.removeprefix("micro.")
+            if kind in loader.KINDS:
+                found += [(kind, name) for name in names]
+    return sorted(found)
+
+
+@pytest.mark.parametrize(("kind", "name"), declared_plugins())
+def test_every_option_of_every_plugin_has_an_entry(kind: str, name: str) -> None:
+    text = plugin_options(kind)
+    assert f"## {kind} {name}\n" in text
+    for option, field in option_fields(loader.load(kind, name).cls.Options).items():
+        assert f"{{confval}} {kind}.{name}.{option}\n" in text
+        assert f"MICRO_{kind}_{name}_{option}`".upper().replace("-", "_") in text
+        assert len(field.help) > 3, f"{kind}.{name}.{option} has no help"
+
+
+def test_every_kind_of_plugin_and_every_setting_is_on_its_page() -> None:
+    page = (DOCS / "reference" / "options.md").read_text(encoding="utf-8")
+    assert re.findall(r"^```\{plugin-options\} (\w+)$", page, re.MULTILINE) == list(loader.KINDS)
+    assert "{service-settings}" in (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
+    text = settings()
+    assert all(f"{{confval}} {key}\n" in text for key in KEYS)
+
+
+def test_the_directory_lists_every_plugin_of_this_repository() -> None:
+    text = (DOCS / "plugins" / "directory.md").read_text(encoding="utf-8")
+    for path in sorted(ROOT.glob("packages/*/pyproject.toml")):
+        project = tomllib.loads(path.read_text())["project"]
+        if "micro-plugin" in project.get("keywords", []):
+            assert f"`{project['name']}`" in text, project["name"]
+
+
+def test_the_unknown_plugin_error_names_a_page_that_exists() -> None:
+    with pytest.raises(errors.UnknownPlugin) as raised:
+        loader.load("registry", "nobody-wrote-this")
+    (path,) = re.findall(r"docs/\S+\.md", str(raised.value))
+    assert (ROOT / path).is_file()
+
+
+def test_the_decisions_are_all_listed() -> None:
+    listed = (DOCS / "decisions" / "README.md").read_text(encoding="utf-8")
+    for path in DOCS.glob("decisions/*.md"):
+        assert path.name == "README.md" or f"({path.name})" in listed, path.name
