@@ -89,7 +89,7 @@ def test_an_unknown_name_lists_what_is_installed_and_who_asked(install: Install)
     assert "no registry named 'shelv' is installed (selected by MICRO_REGISTRY in the environment)" in text
     assert "shelf" in text
     assert text.endswith("did you mean 'shelf'?")
-    assert "such as micro-registry-shelv (see docs/plugins/directory.md); " in text
+    assert "see docs/plugins/directory.md" in text
     assert isinstance(caught.value, ConfigurationError)
 
 
