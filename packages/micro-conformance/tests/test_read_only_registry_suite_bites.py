@@ -265,6 +265,12 @@ class LeansOnAnyiosRunner(Double):
             yield snapshot
 
 
+class NeedsALoop(Double):
+    def __init__(self, place):
+        super().__init__(place)
+        sniffio.current_async_library()
+
+
 class Suite(ReadOnlyRegistryConformance):
     settles_within = 1.0
 
@@ -325,6 +331,7 @@ BROKEN = [
     (HangsWhenCancelled, "leaving_releases_everything_also_when_cancelled"),
     (RaisesGroups, "an_exception_inside_the_block_comes_out_as_it_is"),
     (LeansOnAnyiosRunner, "it_works_under_plain_asyncio"),
+    (NeedsALoop, "constructing_needs_no_event_loop"),
 ]
 
 
