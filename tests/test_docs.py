@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import socket
@@ -120,6 +121,18 @@ def test_no_package_has_errors_of_its_own_that_users_meet() -> None:
             r"^class (\w+)\([\w.]*(?:MicroError|RPCError|ConfigurationError)\)", source.read_text(), re.MULTILINE
         )
         assert not [name for name in found if not name.startswith("_")], source
+
+
+ENTRY = re.compile(r"^\.\. (?:auto\w+|py:type):: (\S+)(?:\n   :module: (\S+))?$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("module", ["micro", "micro.sync", "micro.testing", "micro_core"])
+def test_every_exported_name_has_an_entry(module: str) -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in DOCS.glob("reference/*.md"))
+    documented = {f"{of}.{name}" if of else name for name, of in ENTRY.findall(text)}
+    for name in set(importlib.import_module(module).__all__) - {"errors", "hookimpl"}:
+        where = [f"{home}.{name}" for home in (module, "micro_core", "micro.errors", "micro_core.hookspecs")]
+        assert documented & set(where[:1] if module in ("micro.sync", "micro.testing") else where), name
 
 
 def declared_plugins() -> list[tuple[str, str]]:

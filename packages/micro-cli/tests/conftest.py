@@ -90,9 +90,8 @@ def alone(private: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def micro_(alone: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Micro]:
+def micro_(alone: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Micro:
     """Runs a command in this process, through everything but the ending of the process."""
-    before = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: str, stdin: str | None = None) -> Ended:
         if stdin is not None:
@@ -101,8 +100,7 @@ def micro_(alone: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
         told = capsys.readouterr()
         return Ended(code, told.out.splitlines(), told.err.splitlines())
 
-    yield run
-    signal.signal(signal.SIGTERM, before)
+    return run
 
 
 @pytest.fixture

@@ -298,6 +298,19 @@ def test_ctrl_c_is_exit_code_130_without_a_word(start: Started, greeters: list[i
     assert process.stderr.read() == ""
 
 
+def test_sigterm_ends_in_good_order_also_where_ctrl_c_is_ignored(alone: None, greeters: list[int]) -> None:
+    code = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    code += "os.execv(sys.executable, [sys.executable, '-m', 'micro', 'list', '--watch'])"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as it:
+        assert it.stdout is not None
+        assert "greeter" in it.stdout.readline()
+        it.send_signal(signal.SIGTERM)
+        _, err = it.communicate(timeout=10)
+    assert (it.returncode, err) == (143, "")
+
+
 @pytest.mark.parametrize("command", ["list --json", "config", "--help", "call greeter Say.Who x --each", "doctor"])
 def test_a_reader_that_has_gone_is_no_error(start: Started, greeters: list[int], command: str) -> None:
     process = start(*command.split())

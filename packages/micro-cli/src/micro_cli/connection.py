@@ -132,12 +132,30 @@ def connected(overrides: Mapping[str, object], work: Callable[[Connection], Awai
 
 
 def run_connected(config: Config, work: Callable[[Connection], Awaitable[T]]) -> T:
-    """As `connected`. SIGTERM ends it in good order, as Ctrl-C does."""
+    """As `connected`. SIGTERM ends it in good order, as Ctrl-C does, with exit code 143."""
+    results: list[T] = []
+    failed: list[Exception] = []
 
-    async def main() -> T:
-        async with Connection(config).running() as connection:
-            return await work(connection)
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            if threading.current_thread() is threading.main_thread():
+                tasks.start_soon(_end_on_sigterm, tasks.cancel_scope)
+            try:
+                async with Connection(config).running() as connection:
+                    results.append(await work(connection))
+            except Exception as error:  # not from here: the task group would wrap it
+                failed.append(error)
+            tasks.cancel_scope.cancel()
 
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    return anyio.run(main)
+    anyio.run(main)
+    if failed:
+        raise failed[0]
+    if not results:
+        raise SystemExit(128 + signal.SIGTERM)
+    return results[0]
+
+
+async def _end_on_sigterm(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
