@@ -25,10 +25,10 @@ HERE = Path(__file__).parent
 PATIENCE = 20.0
 """Seconds for an agent to be ready."""
 
-REQUIRED = bool(os.environ.get("MICRO_REQUIRE_CONSUL"))
+REQUIRED = bool(os.environ.get("REQUIRE_CONSUL"))
 """Whether tests that need an agent fail without one, instead of being skipped."""
 
-_NAMED = os.environ.get("MICRO_CONSUL_BINARY", "")
+_NAMED = os.environ.get("CONSUL_BINARY", "")
 
 
 def cached_binary() -> Path:
@@ -55,7 +55,7 @@ def binary_for_tests() -> Path:
 
     found = find_binary()
     if found is None:
-        text = "no Consul agent: nox -s consul builds one (4 minutes, once), MICRO_CONSUL_BINARY names another"
+        text = "no Consul agent: nox -s consul builds one (4 minutes, once), CONSUL_BINARY names another"
         if REQUIRED:
             pytest.fail(text)
         pytest.skip(text)

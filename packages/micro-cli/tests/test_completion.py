@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,13 +65,8 @@ async def test_what_was_found_too_late_is_there_at_the_next_tab(alone: None, gre
     assert complete("micro", "call", "") == ["greeter"]
 
 
-def test_a_registry_that_is_not_there_costs_no_time_and_no_word(alone: None) -> None:
-    best = 9.0
-    for _ in range(3):
-        started = time.perf_counter()
-        assert complete("micro", "call", "", MICRO_REGISTRY_MDNS_INTERFACES="192.0.2.1") == []
-        best = min(best, time.perf_counter() - started)
-    assert best < 0.6, "300 ms where nothing else runs"
+def test_a_registry_that_is_not_there_costs_no_word(alone: None) -> None:
+    assert complete("micro", "call", "", MICRO_REGISTRY_MDNS_INTERFACES="192.0.2.1") == []
 
 
 def test_a_broken_configuration_is_silent(alone: None, tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ async def test_at_the_deadline_the_last_nodes_own_error_is_raised(make_cluster: 
     assert "connection refused" in error.detail
     assert error.__cause__ is REFUSED
     assert error.attempts > 3
-    assert error.elapsed <= 0.2
+    assert error.elapsed < 2.0  # the deadline of this call, not the client's default of 5 s
 
 
 async def test_unprocessed_503_until_the_deadline_stays_a_503(make_cluster: Any) -> None:
