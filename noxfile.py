@@ -236,6 +236,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_streams(session: nox.Session) -> None:
+    """Messages per second of one-way streams beside grpc.aio."""
+    install_defaults(session, groups=("bench",))
+    session.run("python", str(ROOT / "benchmarks" / "stream.py"), *session.posargs)
+
+
+@nox.session
 def startup(session: nox.Session) -> None:
     """Import times over a bare interpreter, and process start to first served call."""
     install_defaults(session, "micro-registry-memory")
