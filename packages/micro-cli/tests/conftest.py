@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,14 +123,15 @@ def start(alone: None) -> Iterator[Started]:
         process = subprocess.Popen(
             [sys.executable, "-m", "micro", *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **variables},
+            env={**os.environ, **variables}, start_new_session=True,
         )  # fmt: skip
         running.append(process)
         return process
 
     yield begin
     for process in running:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what `run --reload` started, too: it holds the pipes
         process.communicate()
 
 
