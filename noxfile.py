@@ -243,6 +243,14 @@ def bench_streams(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_discovery(session: nox.Session) -> None:
+    """Selection among 1,000 nodes, lookup from cache, register until visible: mDNS, and Consul where an agent is."""
+    install_all(session)
+    session.run("python", str(ROOT / "benchmarks" / "selection.py"), *session.posargs)
+    session.run("python", str(ROOT / "tools" / "consul" / "measure.py"), success_codes=[0, 1])
+
+
+@nox.session
 def startup(session: nox.Session) -> None:
     """Import times over a bare interpreter, and process start to first served call."""
     install_defaults(session, "micro-registry-memory")

@@ -36,10 +36,12 @@ def homes(nodes: NodeSet) -> dict[bytes, str]:
     return {key: next(chosen.select(nodes, key=key)).id for key in KEYS}
 
 
-def weight(id: str, key: bytes) -> int:
+def place(id: str, key: bytes) -> tuple[int, int]:
     """The essay's arithmetic, done plainly."""
-    node, factor = (int.from_bytes(blake2b(text, digest_size=8).digest(), "little") for text in (id.encode(), key))
-    return (node % 2**40) * (factor % 2**24 | 1) % 2**40
+    n, k = (int.from_bytes(blake2b(text, digest_size=8).digest(), "little") for text in (id.encode(), key))
+    product = n % 2**24 * (k % 2**16 | 1)
+    rank = (k // 2**16 - product // 2**16) % 256
+    return rank, -(n * (k // 2**24 | 1) % 2**64)
 
 
 def test_it_is_found_by_name() -> None:
@@ -48,10 +50,10 @@ def test_it_is_found_by_name() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.sets(st.text(min_size=1), min_size=1, max_size=150), st.binary())
-def test_nodes_come_by_falling_weight(ids: set[str], key: bytes) -> None:
+def test_nodes_come_by_rank_and_weight(ids: set[str], key: bytes) -> None:
     nodes = node_set(*sorted(ids))
     taken = [node.id for node in selector().select(nodes, key=key)]
-    assert taken == sorted(ids, key=lambda id: weight(id, key), reverse=True)
+    assert taken == sorted(ids, key=lambda id: place(id, key))
 
 
 def test_ids_that_cannot_be_encoded_are_ids() -> None:
@@ -130,6 +132,6 @@ def test_without_a_key_orders_are_random() -> None:
 def test_a_node_set_that_nobody_holds_is_forgotten() -> None:
     chosen, nodes = selector(), numbered(5)
     next(chosen.select(nodes, key=b"a"))
-    assert len(chosen._weights) == 1
+    assert len(chosen._rankings) == 1
     del nodes
-    assert len(chosen._weights) == 0
+    assert len(chosen._rankings) == 0
