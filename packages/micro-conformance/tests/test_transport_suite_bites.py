@@ -285,7 +285,7 @@ class Double(Transport):
             raise TransportError("gone", Reset.GONE, processed=self.quirk != "gone is not processed")
         reply: Message = slot["reply"]
         if len(reply.body) > LIMIT and self.quirk != "any reply":
-            raise TransportError("too large", Reset.PROTOCOL, processed=True)
+            raise TransportError("too large", Reset.LIMIT, processed=True)
         if "micro-error" in reply.head and self.quirk == "raises replies":
             raise TransportError(reply.head["micro-error"], Reset.PROTOCOL, processed=True)
         return reply if self.quirk == "shares heads" else Message(dict(reply.head), reply.body)
@@ -387,7 +387,7 @@ BROKEN = [
     ("gone is not processed", "when_the_peer_goes_half_way_it_is_gone_and_may_be_processed"),
     ("any head", "a_head_that_no_header_may_hold_is_a_value_error"),
     ("any address", "a_malformed_address_is_a_value_error"),
-    ("any reply", "a_reply_over_the_limit_is_a_protocol_error"),
+    ("any reply", "a_reply_over_the_limit_is_told_from_one_that_cannot_be_parsed"),
     ("any request", "a_request_over_the_limit_never_runs"),
     ("empty refusals", "a_refusal_is_sent_as_it_is"),
     ("nobody calls", "the_peer_is_told_to_both_sides"),

@@ -227,8 +227,8 @@ async def test_nobody_listens_is_not_processed() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Le", Reset.GONE),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", Reset.GONE),
         (b"nonsense\r\n\r\n", Reset.PROTOCOL),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n", Reset.PROTOCOL),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20000, Reset.PROTOCOL),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n", Reset.LIMIT),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20000, Reset.LIMIT),
         (b"HTTP/1.1 200 OK\nContent-Length: 0\n\n", Reset.PROTOCOL),
     ],
 )

@@ -188,6 +188,13 @@ async def test_unknown_is_repeated_only_for_idempotent_calls(make_cluster: Any, 
     assert cluster.outcomes() == [("node-1", "unknown"), ("node-2", "ok")]
 
 
+async def test_a_reply_over_the_limit_is_not_asked_for_again(make_cluster: Any) -> None:
+    cluster = await make_cluster(idempotent=True)
+    cluster.always(1, TransportError("too large", Reset.LIMIT, processed=True))
+    error = await cluster.fails(errors.BadGateway)
+    assert (error.outcome, error.attempts, error.node) == (Outcome.ANSWERED, 1, "node-1")
+
+
 async def test_an_endpoint_says_by_metadata_that_it_is_idempotent(make_cluster: Any) -> None:
     cluster = await make_cluster(idempotent=True)
     cluster.always(1, LOST)

@@ -48,7 +48,9 @@ class Reset(Enum):
     REFUSED = "refused"
     """Surely not processed: a dial that failed, HTTP/2 REFUSED_STREAM, GOAWAY."""
     PROTOCOL = "protocol"
-    """The peer broke the protocol or a limit."""
+    """The peer broke the protocol, or a limit of a stream."""
+    LIMIT = "limit"
+    """The reply is over a limit of this side, and would be again."""
 
 
 class Outcome(Enum):
@@ -56,7 +58,7 @@ class Outcome(Enum):
 
     OK = "ok"
     ANSWERED = "answered"
-    """An error that the handler or the framework at the other end sent."""
+    """An error that the handler or the framework at the other end sent, or a reply over a limit of this side."""
     NOT_PROCESSED = "not_processed"
     UNKNOWN = "unknown"
     """Bytes left, no answer came: the call may or may not have been processed."""

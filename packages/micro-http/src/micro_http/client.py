@@ -29,6 +29,7 @@ from micro_http.tables import Malformed, Tables
 from micro_http.write import counted, header_block, request_start
 
 _SWEEP = 0.02
+_OVER_A_LIMIT = (413, 431)
 _NEVER = float("inf")
 _LARGE = 64 * 1024
 _POOLS = 1024
@@ -95,7 +96,7 @@ class HTTPClient:
 
         Raises:
             TransportError: `processed=False` when nothing was written (the dial failed), else True; reason DEADLINE at
-                the deadline, PROTOCOL for a reply that cannot be parsed or is over a limit, GONE when the peer closed.
+                the deadline, PROTOCOL for a reply that cannot be parsed, LIMIT for one over a limit, GONE when the peer closed.
             ValueError: a header that would not be one, or a malformed address. Nothing was written.
         """
         loop = self._loop or self._running()
@@ -325,7 +326,8 @@ class _Connection(asyncio.Protocol):
             self._parser.feed(data)
             reply = self._parser.poll()
         except Malformed as error:
-            self._fail(f"the reply of {self.pool.address} cannot be read: {error}", Reset.PROTOCOL)
+            reason = Reset.LIMIT if error.status in _OVER_A_LIMIT else Reset.PROTOCOL
+            self._fail(f"the reply of {self.pool.address} cannot be read: {error}", reason)
             self.abort()
             return
         if reply is not None:

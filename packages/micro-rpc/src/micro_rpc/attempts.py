@@ -5,7 +5,7 @@
                      server refused before dispatch and said so
     unknown          reset after sending, 408, a truncated reply         another node if the call is idempotent,
                                                                          at most `retries` times
-    answered         any other error                                     it is the caller's
+    answered         any other error, a reply over a limit of ours       it is the caller's
 
 Nodes that were not tried come first. When all were, discovery is looked at again and a new round begins after a pause
 with full jitter. Every node taken from the selector is given back by `done` exactly once; discovery hears of every
@@ -195,6 +195,9 @@ class Attempts:
             error.outcome = Outcome.NOT_PROCESSED
         elif failure.reason is Reset.DEADLINE:
             error = self._late(processed=failure.processed)
+        elif failure.reason is Reset.LIMIT and failure.processed:
+            error = BadGateway(_at(node, failure), id=CLIENT_ID)
+            error.outcome = Outcome.ANSWERED
         else:
             failed_before = not failure.processed
             error = (ServiceUnavailable if failed_before else BadGateway)(_at(node, failure), id=CLIENT_ID)

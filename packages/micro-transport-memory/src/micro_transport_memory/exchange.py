@@ -14,6 +14,7 @@ _TEXTS = {
     Reset.GONE: "the other end is gone",
     Reset.REFUSED: "the stream was refused",
     Reset.PROTOCOL: "the stream was broken off",
+    Reset.LIMIT: "a message was over a limit",
 }
 
 

@@ -94,7 +94,7 @@ class MemoryTransport(Transport):
         listener.start(answer, bytes(request.body))
         reply = await answer.wait(deadline)
         if len(reply.body) > self._options.message_limit:
-            raise TransportError(_over(reply.body, self._options.message_limit), Reset.PROTOCOL, processed=True)
+            raise TransportError(_over(reply.body, self._options.message_limit), Reset.LIMIT, processed=True)
         return reply
 
     async def open(  # noqa: D102
