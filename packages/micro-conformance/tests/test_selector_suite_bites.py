@@ -186,6 +186,23 @@ def test_a_right_double_passes(run_suite):
     assert run_suite(Suite, lambda: fixtures(Double)) == {}
 
 
+class SuiteOfUneven(Suite):
+    even = False
+
+
+class InOrder(Double):
+    def select(self, nodes, *, key=None):
+        yield from nodes.nodes
+
+
+def test_one_that_declares_itself_uneven_need_not_spread(run_suite):
+    assert run_suite(SuiteOfUneven, lambda: fixtures(InOrder)) == {}
+
+
+def test_one_that_declares_itself_uneven_sees_a_changed_set(run_suite):
+    assert run_suite(SuiteOfUneven, lambda: fixtures(Remembers), "test_a_set_that_changed_is_chosen_from_at_once")
+
+
 @pytest.mark.parametrize(("double", "sentence"), BROKEN)
 def test_a_broken_double_is_caught(run_suite, double, sentence):
     assert run_suite(Suite, lambda: fixtures(double), f"test_{sentence}")
