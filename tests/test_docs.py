@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import socket
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docs_page import Block, blocks, commands, shown
+from docs_page import BEHIND, SERVED, shown
+from docs_read import READERS, Block, blocks, check, commands, go
 from micro import errors
 from micro.config.settings import KEYS
 from micro_core import hookspecs, loader
@@ -35,17 +36,6 @@ WITH_CODE = [
 ]
 
 
-@pytest.fixture
-def surroundings() -> dict[str, str]:
-    """What a reader has: no namespace, the command on the path. A mesh of its own is made by another port of mDNS."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    inherited = {name: value for name, value in os.environ.items() if name != "MICRO_NAMESPACE"}
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**inherited, "PATH": path, "MICRO_REGISTRY_MDNS_PORT": str(port)}
-
-
 @pytest.mark.parametrize("page", WITH_CODE)
 def test_every_block_of_code_of_the_page_is_run(page: str, tmp_path: Path, surroundings: dict[str, str]) -> None:
     run = [sys.executable, "-W", "error", str(ROOT / "tests" / "docs_page.py"), str(DOCS / page)]
@@ -53,16 +43,48 @@ def test_every_block_of_code_of_the_page_is_run(page: str, tmp_path: Path, surro
     assert done.returncode == 0, f"{done.stderr}\n{done.stdout}"
 
 
-MARKS = re.compile(r"fragment|background|not run: .+")
+NOT_RUN = {
+    ("tutorial.md", "the tests have everything installed"),
+    ("tutorial.md", "needs a Consul agent"),
+    ("how-to/choose-a-registry.md", "opens a port to the network"),
+    ("how-to/deploy-under-systemd.md", "needs a Consul agent"),
+}
+"""The console blocks that nobody runs, all of them, each with the reason that its page gives."""
+
+
+def test_only_these_commands_are_not_run_and_their_variables_are_known(tmp_path: Path) -> None:
+    found = set()
+    for page in PAGES:
+        for block in blocks((DOCS / page).read_text(encoding="utf-8")):
+            if block.mark.startswith("not run: "):
+                found.add((page, block.mark.removeprefix("not run: ")))
+                for command, _ in commands(block.text):
+                    assert_its_variables_and_packages_are_known(command, tmp_path)
+    assert found == NOT_RUN
+
+
+def assert_its_variables_and_packages_are_known(command: str, folder: Path) -> None:
+    set_before = dict(re.findall(r"\b(MICRO_\w+)=(\S+)", command))
+    config = [sys.executable, "-m", "micro", "config"]
+    done = subprocess.run(config, cwd=folder, env={**os.environ, **set_before}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(f"{name} in the environment" in done.stdout for name in set_before), command
+    if "pip install" in command:
+        ours = {path.parent.name for path in ROOT.glob("packages/*/pyproject.toml")}
+        assert {word for word in command.split() if word.startswith("micro-")} <= ours
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_no_block_of_the_page_escapes_being_run(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     found = list(blocks(text))
-    assert len(re.findall(r"^`{3,}(?:\{code-block\} )?[\w-]+$", text, re.MULTILINE)) == len(found)
+    assert len(re.findall(r"^ *`{3,} *(?:\{(?:code-block|code)\} *)?[\w-]+ *$", text, re.MULTILINE)) == len(found)
+    assert not re.search(r"^ *~~~|\{code\}|\{literalinclude\}|\.\. code", text, re.MULTILINE), "a block in another way"
     for block in found:
-        assert not block.mark or MARKS.fullmatch(block.mark), f"line {block.line}"
+        check(block)
+        marked = not block.mark or block.mark.startswith("not run: ")
+        assert marked or BEHIND.fullmatch(block.mark) or SERVED.fullmatch(block.mark), f"line {block.line}"
+        assert not block.mark or block.language == "console", f"line {block.line}: a mark says how commands run"
     assert text.count("<!-- ") == sum(1 for block in found if block.mark)
 
 
@@ -72,14 +94,63 @@ def test_pages_tested_elsewhere_are(page: str) -> None:
 
 
 def test_blocks_are_found_with_what_is_said_about_them() -> None:
-    text = "a\n\n<!-- fragment -->\n```python\nx = 1\n```\n\n```{code-block} toml\n:caption: a.toml\n\nb = 1\n```\n"
+    text = "a\n\n<!-- background -->\n```console\n$ a\n```\n\n```{code-block} toml\n:caption: a.toml\n\nb = 1\n```\n"
     assert list(blocks(text)) == [
-        Block(5, "python", "fragment", "", "x = 1\n"),
+        Block(5, "console", "background", "", "$ a\n"),
         Block(10, "toml", "", "a.toml", "b = 1\n"),
     ]
     assert list(commands("$ a \\\n  b\nout\n$ c\n")) == [("a   b", "out\n"), ("c", "")]
     assert shown("one   two\n…\nfour", "one two\nthree\nfour\n")
     assert not shown("one\n", "one\ntwo\n")
+
+
+BAD = {
+    "python": "a b\n",
+    "console": "$ if\n",
+    "toml": '[project.entry-points."micro.regstry"]\na = "b"\n',
+    "json": "{",
+    "ini": "no section\n",
+    "yaml": "kind: Service\n",
+    "docker": 'FROM a\nCOPPY b c\nCMD ["d"]\n',
+    "rust": "fn main() {}\n",
+    "": "x\n",
+}
+
+
+@pytest.mark.parametrize("language", BAD)
+def test_a_block_that_cannot_be_read_is_an_error_and_so_is_one_that_nobody_reads(language: str) -> None:
+    assert {*BAD, "go", "text"} >= READERS.keys()
+    with pytest.raises(AssertionError):
+        check(Block(1, language, "", "", BAD[language]))
+
+
+@pytest.mark.skipif(shutil.which("gofmt") is None, reason="there is no Go here to read Go's blocks")
+@pytest.mark.parametrize("text", ["a := (\n", "a  :=  1\n"])
+def test_go_that_gofmt_would_not_have_written_is_an_error(text: str) -> None:
+    with pytest.raises(AssertionError):
+        go(text)
+
+
+def test_a_page_whose_command_fails_fails(tmp_path: Path, surroundings: dict[str, str]) -> None:
+    for text in ("```console\n$ false\n```\n", "```python\nassert False\n```\n", "```console\n$ echo a\nb\n```\n"):
+        (tmp_path / "page.md").write_text(text)
+        run = [sys.executable, str(ROOT / "tests" / "docs_page.py"), str(tmp_path / "page.md")]
+        assert subprocess.run(run, cwd=tmp_path, env=surroundings, capture_output=True, timeout=60).returncode == 1
+
+
+def test_the_tree_of_errors_is_theirs() -> None:
+    (tree,) = (
+        b.text for b in blocks((DOCS / "reference/errors.md").read_text(encoding="utf-8")) if b.language == "text"
+    )
+    above = {0: ""}
+    for line in tree.splitlines():
+        parents, _, children = line.lstrip("│├└─ ").partition(": ")
+        depth = (len(line) - len(line.lstrip("│├└─ "))) // 4
+        above[depth] = parents
+        pairs = [(name, above[depth - 1]) for name in parents.split(", ") if depth]
+        pairs += [(name, parents) for name in children.split(", ") if name not in ("", "…")]
+        for name, parent in pairs:
+            assert issubclass(getattr(errors, name), getattr(errors, parent)), line
 
 
 def entries(page: str) -> set[str]:
