@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 import pytest
 from consul_agent import Agent, binary_for_tests, running
 from micro_registry_consul import ConsulRegistry
-from scripted import Script, Scripted
 
 Make: TypeAlias = Callable[..., ConsulRegistry]
 
@@ -41,17 +40,3 @@ def make(agent: Agent) -> Make:
         return ConsulRegistry(ConsulRegistry.Options(**{"address": (agent.address,), **options}))
 
     return make
-
-
-@pytest.fixture
-def scripted() -> Iterator[Callable[[Script], Scripted]]:
-    """Starts servers that answer as they are told."""
-    servers: list[Scripted] = []
-
-    def start(script: Script) -> Scripted:
-        servers.append(Scripted(script))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()

@@ -14,7 +14,7 @@ from consul_agent import Agent
 from micro_conformance.polling import eventually
 from micro_core import Endpoint, Node, NotRegistered, ServiceRecord, Value
 from micro_registry_consul import ConsulRegistry, records
-from scripted import Script, Scripted, answer
+from scripted import answer, scripted
 
 pytestmark = pytest.mark.anyio
 CASES: dict[str, Any] = json.loads((Path(__file__).parent / "go_micro.json").read_text())
@@ -66,7 +66,7 @@ async def test_it_reads_what_go_micro_registered(name: str, agent: Agent, make: 
                 except NotRegistered:
                     return False
 
-            await eventually(read, within=2)
+            await eventually(read, within=20)
             assert ServiceRecord(wanted.name, wanted.version) in await registry.list_services()
     finally:
         agent.ask("PUT", f"/v1/agent/service/deregister/{node}")
@@ -74,10 +74,12 @@ async def test_it_reads_what_go_micro_registered(name: str, agent: Agent, make: 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_it_sends_what_go_micro_sends(name: str, scripted: Callable[[Script], Scripted]) -> None:
+async def test_it_sends_what_go_micro_sends(name: str) -> None:
     case, wanted = CASES[name], understood(CASES[name])
-    server = scripted(lambda asked: answer({} if "services" in asked.path else []))
-    async with ConsulRegistry(ConsulRegistry.Options(address=(server.address,), liveness=0)) as registry:
+    async with (
+        scripted(lambda asked: answer({} if "services" in asked.path else [])) as server,
+        ConsulRegistry(ConsulRegistry.Options(address=(server.address,), liveness=0)) as registry,
+    ):
         await registry.register(wanted, ttl=TTL[name])
         sent = [asked for asked in server.asked if asked.method == "PUT"]
         await registry.deregister(wanted)
@@ -171,7 +173,7 @@ async def test_what_is_not_go_micros_is_callable_by_name_but_not_listed(
             except NotRegistered:
                 return False
 
-        await eventually(there, within=2)
+        await eventually(there, within=20)
         assert {"consul", name}.isdisjoint(record.name for record in await registry.list_services())
 
 
