@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import micro
@@ -66,6 +66,13 @@ class Say:
     async def maybe(self, request: int) -> Answer | None:
         return Answer("some") if request else None
 
+    async def optional(self, request: int | None = 7) -> str:
+        return f"got {request}"
+
+    async def down(self, start: int = 2) -> AsyncIterator[int]:
+        for number in range(start, 0, -1):
+            yield number
+
     async def count(self, to: int) -> AsyncIterator[int]:
         try:
             for number in range(to):
@@ -120,6 +127,22 @@ async def test_a_call_is_answered_by_its_handler(memory: Kinds) -> None:
         assert await client.call("greeter", "Say.Hello", {"text": "Ada"}) == {"text": "Hello Ada"}
         assert await client.call("greeter", "Say.Maybe", 0, Answer | None) is None
         assert await client.call("greeter", "Say.Nothing", None, str) == "nothing asked"
+        assert await client.call("greeter", "Say.Optional", None, str) == "got None"
+        assert await client.call("greeter", "Say.Optional", 3, str) == "got 3"
+        with pytest.raises(micro.errors.BadRequest):
+            await client.call("greeter", "Say.Optional", {"a": 1}, str)
+
+
+async def test_an_option_that_there_is_not_is_a_type_error(memory: Kinds) -> None:
+    async with micro.Client(**memory) as client:
+        calls: list[Any] = [client.call, client.call_response]
+        for call in calls:
+            with pytest.raises(TypeError, match="unknown option 'tiemout'.*did you mean 'timeout'"):
+                await call("greeter", "Say.Hello", None, tiemout=1)
+        opened: list[Any] = [client.stream, lambda *_, **options: client.proxy(Say, "greeter", **options)]
+        for open_ in opened:
+            with pytest.raises(TypeError, match="unknown option 'idempotent'"):
+                open_("greeter", "Say.Hello", idempotent=True)
 
 
 async def test_a_response_tells_who_answered(memory: Kinds) -> None:
@@ -271,6 +294,70 @@ async def test_a_proxy_has_the_four_shapes(memory: Kinds) -> None:
         assert [reply async for reply in say.chat(values(["a", "b"]))] == ["A", "B"]
 
 
+async def test_a_proxy_uses_the_default_of_a_parameter(memory: Kinds) -> None:
+    async with service(memory, Say()), micro.Client(**memory) as client:
+        say = client.proxy(Say, "greeter")
+        assert [await say.optional(), await say.optional(None), await say.optional(request=3)] == [
+            "got 7",
+            "got None",
+            "got 3",
+        ]
+        assert [number async for number in say.down()] == [2, 1]
+        stub = client.proxy(Stub, "greeter", name="Say")
+        with pytest.raises(TypeError, match=r"optional\(\) takes \(request\), not \(\)"):
+            await stub.optional()
+
+
+class Stub(Protocol):
+    """Says that there is a default, but not which."""
+
+    async def optional(self, request: int | None = ...) -> str: ...
+
+
+class Who:
+    """Says which node it is of."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+    async def who(self) -> str:
+        return self.name
+
+    async def names(self) -> AsyncIterator[str]:
+        yield self.name
+
+    async def last(self, numbers: AsyncIterator[int]) -> str:
+        return self.name
+
+
+@pytest.mark.parametrize("options", [{"version": "2"}, {"where": {"zone": "b"}}, {"version": "2", "timeout": 2}])
+async def test_a_proxy_chooses_nodes_for_all_its_calls(memory: Kinds, options: dict[str, Any]) -> None:
+    async with (
+        service(memory, Who("one"), version="1", metadata={"zone": "a"}),
+        service(memory, Who("two"), version="2", metadata={"zone": "b"}),
+        micro.Client(**memory) as client,
+    ):
+        who = client.proxy(Who, "greeter", **options)
+        for _ in range(5):
+            assert await who.who() == "two"
+            assert [name async for name in who.names()] == ["two"]
+            assert await who.last(values([1])) == "two"
+
+
+async def test_a_proxys_key_reaches_the_selector(memory: Kinds) -> None:
+    keys: list[bytes | None] = []
+
+    async def note(call: Call, call_next: CallNext) -> Reply:
+        keys.append(call.key)
+        return await call_next(call)
+
+    async with service(memory, Say()), micro.Client(**memory, client_middleware=[note]) as client:
+        say = client.proxy(Say, "greeter", key="user-17")
+        await say.nothing()
+        assert [number async for number in say.count(1)] == [0]
+    assert keys == [b"user-17"] * 2
+
+
 async def values(items: Sequence[Any]) -> AsyncIterator[Any]:
     for item in items:
         yield item
@@ -283,6 +370,8 @@ async def test_a_proxy_says_what_it_cannot_do(memory: Kinds) -> None:
             say.thread(Question(""))
         with pytest.raises(AttributeError, match="no public method 'nope'"):
             say.nope  # type: ignore[attr-defined]  # noqa: B018 - what the test is about
+        with pytest.raises(TypeError, match=r"nothing\(\) takes \(\), not \(1\)"):
+            await say.nothing(1)  # type: ignore[call-arg]  # what the test is about
         with pytest.raises(TypeError, match=r"hello\(\) takes \(request\), not \(\)"):
             await say.hello()  # type: ignore[call-arg]  # what the test is about
         with pytest.raises(micro.errors.ConfigurationError, match="needs a class"):

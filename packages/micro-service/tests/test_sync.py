@@ -39,6 +39,9 @@ class Say:
     async def hello(self, name: str) -> str:
         return f"Hello {name}"
 
+    async def twice(self, number: int = 2) -> int:
+        return 2 * number
+
     async def taken(self, email: str) -> str:
         raise EmailTaken("taken", email=email)
 
@@ -82,6 +85,7 @@ class Blocking(Protocol):
     """The contract as callers that block write it."""
 
     def hello(self, name: str) -> str: ...
+    def twice(self, number: int = 2) -> int: ...
     def taken(self, email: str) -> str: ...
     def count(self, to: int) -> Iterator[int]: ...
     def total(self, numbers: AsyncIterator[int]) -> int: ...
@@ -136,6 +140,11 @@ def test_a_proxy_blocks_too(client: micro.sync.Client, contract: Any) -> None:
     assert caught.value.email == "a@b"
     with pytest.raises(TypeError, match="takes"):
         say.hello()
+    assert say.twice() == 4
+    with pytest.raises(micro.errors.ServiceNotFound):
+        client.proxy(contract, "greeter", name="Say", version="none", timeout=0.1).hello("Ada")
+    with pytest.raises(TypeError, match="unknown option 'retries'"):
+        client.proxy(contract, "greeter", retries=1)
     with pytest.raises(ConfigurationError, match="takes a stream"):
         say.total([1])
     with pytest.raises(AttributeError):

@@ -106,7 +106,7 @@ async def use() -> None:
         reveal_type(await client.call("greeter", "Say.Find", Question("a"), Answer | None))
         reveal_type(await client.call("greeter", "Say.Find", Question("a"), where={"zone": "a"}, key="k"))
         reveal_type((await client.call_response("greeter", "Say.Find", Question("a"), Answer)).value)
-        say = client.proxy(Say, "greeter", timeout=2, metadata={"a": "b"})
+        say = client.proxy(Say, "greeter", timeout=2, metadata={"a": "b"}, version="1", where={"zone": "a"}, key="k")
         reveal_type(say)
         reveal_type(await say.hello(Question("a")))
         reveal_type(await say.total(numbers()))

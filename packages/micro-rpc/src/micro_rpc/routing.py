@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, get_args, get_origin
 
 import anyio
 from micro_core import (
+    Buffer,
     Clock,
     Codec,
     Codecs,
     ConfigurationError,
     Decode,
+    DecodeError,
     Encode,
     Handler,
     Head,
@@ -61,11 +64,35 @@ class Binding:
         self.handler = handler
         self.content_type = content_type
         self.empty = empty_body(codec)
-        self.decode: Decode | None = None if nothing(handler.request_type) else codec.decoder(handler.request_type)
+        self.decode: Decode | None = (
+            None if nothing(handler.request_type) else _decoder(handler.request_type, codec, self.empty)
+        )
         self.encode: Encode = self._nothing if nothing(handler.reply_type) else codec.encoder(handler.reply_type)
 
     def _nothing(self, value: Any) -> bytes:
         return self.empty
+
+
+def _decoder(type_: Any, codec: Codec, empty: bytes) -> Decode:
+    """Also reads what stands for no value, where a type that may be None cannot be read from it otherwise."""
+    decode = codec.decoder(type_)
+    if not empty or not _may_be_none(type_):
+        return decode
+
+    def decode_or_none(body: Buffer) -> Any:
+        try:
+            return decode(body)
+        except DecodeError:
+            if body != empty:
+                raise
+            return None
+
+    return decode_or_none
+
+
+def _may_be_none(type_: Any) -> bool:
+    arguments = get_args(type_)
+    return _may_be_none(arguments[0]) if get_origin(type_) is Annotated else NoneType in arguments
 
 
 class Served:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, TypeVar, Unpack, cast, overload
 
 import anyio
 from micro_core import (
@@ -21,7 +21,8 @@ from micro_core import (
 from micro_core import Stream as OpenStream
 from micro_core.revival import check_named, raise_revived
 
-from micro.outgoing import Key, Outgoing, Where, filter_of, key_of
+from micro.calling import CallOptions, Key, ProxyOptions, StreamOptions, attributes_of, check, key_of
+from micro.outgoing import Outgoing
 from micro.proxy import Proxy
 from micro.publishing import Publisher
 from micro.response import Response
@@ -29,32 +30,6 @@ from micro.stream import Stream
 from micro.streaming import Exchanged, Replies
 
 T = TypeVar("T")
-
-
-class CommonOptions(TypedDict, total=False):
-    """What calls and streams may be given; explained at `Caller.call`."""
-
-    timeout: float | None
-    content_type: str | None
-    metadata: Mapping[str, str] | None
-    address: str | None
-    version: str | None
-    where: Where | None
-    key: Key | None
-    errors: Sequence[type[RPCError]]
-
-
-class CallOptions(CommonOptions, total=False):
-    """What a unary call may be given."""
-
-    idempotent: bool | None
-    retries: int | None
-
-
-class StreamOptions(CommonOptions, total=False):
-    """What a stream may be given."""
-
-    request: Any
 
 
 class Caller:
@@ -138,17 +113,7 @@ class Caller:
         endpoint: str,
         request: Any,
         reply: Any = Any,
-        *,
-        timeout: float | None = None,
-        idempotent: bool | None = None,
-        retries: int | None = None,
-        content_type: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        address: str | None = None,
-        version: str | None = None,
-        where: Where | None = None,
-        key: Key | None = None,
-        errors: Sequence[type[RPCError]] = (),
+        **options: Unpack[CallOptions],
     ) -> Any:
         """Calls an endpoint and returns its reply.
 
@@ -173,14 +138,22 @@ class Caller:
             RPCError: by its class what went wrong; with outcome, service, endpoint, node, attempts and elapsed.
             ConfigurationError: `errors` names what cannot be revived; nothing was sent.
             DecodeError: the reply is not of the type asked for; the call was processed.
+            TypeError: an unknown option.
 
         A cancelled call is cancelled at the server, too.
         """
-        call = self._outgoing.call(service, endpoint, request, type(request), reply, timeout, metadata)
-        _refine(call, idempotent, retries, content_type, address, version, where, key)
-        if errors:
-            return (await self._reviving(call, errors)).value
-        return (await self._call(call)).value
+        call = self._made(service, endpoint, request, reply, options)
+        errors = options.get("errors")
+        return (await (self._reviving(call, errors) if errors else self._call(call))).value
+
+    def _made(self, service: str, endpoint: str, request: Any, reply: Any, options: CallOptions) -> Call:
+        call = self._outgoing.call(
+            service, endpoint, request, type(request), reply, options.get("timeout"), options.get("metadata")
+        )
+        if options:
+            check(options, CallOptions)
+            _set(call, options)
+        return call
 
     async def _reviving(self, call: Call, errors: Sequence[type[RPCError]]) -> Reply:
         check_named(errors)
@@ -215,21 +188,11 @@ class Caller:
         endpoint: str,
         request: Any,
         reply: Any = Any,
-        *,
-        timeout: float | None = None,
-        idempotent: bool | None = None,
-        retries: int | None = None,
-        content_type: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        address: str | None = None,
-        version: str | None = None,
-        where: Where | None = None,
-        key: Key | None = None,
-        errors: Sequence[type[RPCError]] = (),
+        **options: Unpack[CallOptions],
     ) -> Response[Any]:
         """As `call`, and returns the reply with its header, the node that answered and the attempts."""
-        call = self._outgoing.call(service, endpoint, request, type(request), reply, timeout, metadata)
-        _refine(call, idempotent, retries, content_type, address, version, where, key)
+        call = self._made(service, endpoint, request, reply, options)
+        errors = options.get("errors")
         answer = await (self._reviving(call, errors) if errors else self._call(call))
         return Response(answer.value, answer.header, answer.node, call.attempts)
 
@@ -256,16 +219,7 @@ class Caller:
         service: str,
         endpoint: str,
         reply: Any = Any,
-        *,
-        request: Any = Any,
-        timeout: float | None = None,
-        content_type: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-        address: str | None = None,
-        version: str | None = None,
-        where: Where | None = None,
-        key: Key | None = None,
-        errors: Sequence[type[RPCError]] = (),
+        **options: Unpack[StreamOptions],
     ) -> Stream[Any]:
         """A stream, opened by `async with client.stream(…) as stream:`.
 
@@ -273,9 +227,13 @@ class Caller:
         stream; without it the client's default bounds its opening, and its life has no bound. The rest is as for
         `call`.
         """
-        call = self._outgoing.stream(service, endpoint, request, reply, timeout, None, metadata)
-        _refine(call, None, None, content_type, address, version, where, key)
+        check(options, StreamOptions)
+        errors = options.get("errors", ())
         check_named(errors)
+        call = self._outgoing.stream(
+            service, endpoint, options.get("request", Any), reply, options.get("timeout"), None, options.get("metadata")
+        )
+        _set(call, options)
         return Stream(call, self._open_stream, errors)
 
     async def _open_stream(self, call: Call) -> Reply:
@@ -326,11 +284,7 @@ class Caller:
         self,
         contract: Callable[..., T],
         service: str,
-        *,
-        timeout: float | None = None,
-        metadata: Mapping[str, str] | None = None,
-        name: str | None = None,
-        errors: Sequence[type[RPCError]] = (),
+        **options: Unpack[ProxyOptions],
     ) -> T:
         """A typed client: has the methods of `contract`, the handler's class or a Protocol of the same name.
 
@@ -338,15 +292,17 @@ class Caller:
             contract: its annotated methods say what is called and how requests and replies are typed.
             service: the service that serves it.
             timeout: seconds, for unary calls and the opening of streams; by default the client's.
-            metadata: goes along with every call.
             name: what the handler is served as, where that is not the contract's name.
-            errors: as for `call`.
+            metadata, content_type, address, version, where, key, errors: as for `call`, for every call and stream.
+
+        A request that is left out is the parameter's default.
 
         Raises:
             ConfigurationError: `contract` is no class, or `errors` names what cannot be revived; a method that is not
                 `async` or not annotated raises it when it is used.
+            TypeError: an unknown option.
         """
-        return Proxy.of(self, contract, service, timeout, metadata, name, tuple(errors))
+        return Proxy.of(self, contract, service, options)
 
     def _replies(
         self,
@@ -363,25 +319,9 @@ class Caller:
         return Replies(Exchanged(opener, first=first, values=values, spawn=self._spawn, errors=errors))
 
 
-def _refine(
-    call: Call,
-    idempotent: bool | None,
-    retries: int | None,
-    content_type: str | None,
-    address: str | None,
-    version: str | None,
-    where: Where | None,
-    key: Key | None,
-) -> None:
-    """What most calls leave at its default."""
-    call.idempotent = idempotent
-    call.retries = retries
-    call.content_type = content_type
-    call.address = address
-    if version is not None or where is not None:
-        call.filter = filter_of(version, where)
-    if key is not None:
-        call.key = key_of(key)
+def _set(call: Call, options: CallOptions | StreamOptions) -> None:
+    for attribute, value in attributes_of(options).items():
+        setattr(call, attribute, value)
 
 
 _SENTENCE = "a client works while it runs: `async with micro.Client() as client:`, or while its service runs"

@@ -1,17 +1,14 @@
-"""From the words of a caller to the Call that the client plugin makes: deadline, metadata, filter."""
+"""From the words of a caller to the Call that the client plugin makes: deadline and metadata."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any
 
 import anyio
-from micro_core import Call, Clock, Filter, Node, ServiceRecord, capture_clock
+from micro_core import Call, Clock, capture_clock
 
 from micro.context import current
-
-Where: TypeAlias = Mapping[str, str] | Callable[[ServiceRecord, Node], bool]
-Key: TypeAlias = str | bytes
 
 
 class Outgoing:
@@ -108,20 +105,6 @@ def reserved(name: str) -> bool:
 def lower(metadata: Mapping[str, str]) -> dict[str, str]:
     """With the names in lower case, as they are in memory."""
     return {name.lower(): value for name, value in metadata.items()}
-
-
-def filter_of(version: str | None, where: Where | None) -> Filter | None:
-    """The nodes that a caller asks for, or None for any."""
-    if version is None and where is None:
-        return None
-    if where is None or callable(where):
-        return Filter(version, predicate=where)
-    return Filter(version, labels=frozenset(where.items()))
-
-
-def key_of(key: Key | None) -> bytes | None:
-    """An affinity key as selectors take it."""
-    return key.encode() if isinstance(key, str) else key
 
 
 def _least(*limits: float | None) -> float | None:

@@ -2,63 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from micro_core import ConfigurationError, RPCError
 from micro_core.errors import InternalServerError
 from micro_core.revival import check_named, raise_revived
 
-from micro.shapes import Method, Shape, method_of
+from micro.calling import ProxyOptions, attributes_of, check
+from micro.shapes import NO_DEFAULT, Method, Shape, method_of
+from micro.streaming import Replies
 
 if TYPE_CHECKING:
     from micro.caller import Caller
 
 T = TypeVar("T")
+Send: TypeAlias = "Callable[[Caller, Any], Awaitable[Any]]"
+
+
+class Target:
+    """Where the calls of a proxy go, and how: what proxies that are awaited and proxies that block have in common.
+
+    Raises:
+        ConfigurationError: a contract that is no class, or `errors` that cannot be revived.
+        TypeError: an unknown option.
+    """
+
+    def __init__(self, contract: Callable[..., Any], service: str, options: ProxyOptions) -> None:
+        if not isinstance(contract, type):
+            raise ConfigurationError(
+                f"a proxy needs a class to tell its methods, not {contract!r}; write client.proxy(Say, {service!r})"
+            )
+        check(options, ProxyOptions)
+        self.contract: type[Any] = contract
+        self.service = service
+        self.name = options.get("name") or contract.__name__
+        self._timeout = options.get("timeout")
+        metadata = options.get("metadata")
+        self._metadata = None if metadata is None else dict(metadata)
+        self._errors = tuple(options.get("errors", ()))
+        self._attributes = tuple(attributes_of(options).items())
+        check_named(self._errors)
+
+    def __repr__(self) -> str:
+        return f"<Proxy of {self.contract.__qualname__} at {self.service}>"
+
+    def sender(self, method: Method) -> Send:
+        """Makes the unary calls of a method."""
+        service, timeout, metadata, attributes = self.service, self._timeout, self._metadata, self._attributes
+        name, request_type, reply_type = method.full_name(self.name), method.request_type, method.reply_type
+        idempotent, errors = method.idempotent or None, self._errors
+
+        async def send(caller: Caller, request: Any) -> Any:
+            call = caller._outgoing.call(service, name, request, request_type, reply_type, timeout, metadata)
+            call.idempotent = idempotent
+            for attribute, value in attributes:
+                setattr(call, attribute, value)
+            try:
+                return (await caller._call(call)).value
+            except RPCError as error:
+                raise_revived(error, errors)
+
+        return send
+
+    def stream(self, caller: Caller, method: Method, first: Any, values: AsyncIterable[Any] | None) -> Replies[Any]:
+        """A stream of a method: opened with the request `first`, or fed with `values`."""
+        call = caller._outgoing.stream(
+            self.service,
+            method.full_name(self.name),
+            method.request_type,
+            method.reply_type,
+            None,
+            self._timeout,
+            self._metadata,
+        )
+        for attribute, value in self._attributes:
+            setattr(call, attribute, value)
+        return caller._replies(call, first, values, self._errors)
 
 
 class Proxy:
     """Behaves as the contract; each method is made when it is first used, and kept."""
 
-    def __init__(
-        self,
-        caller: Caller,
-        contract: type[Any],
-        service: str,
-        timeout: float | None,
-        metadata: Mapping[str, str] | None,
-        name: str,
-        errors: Sequence[type[RPCError]],
-    ) -> None:
+    def __init__(self, caller: Caller, target: Target) -> None:
         self.__caller = caller
-        self.__contract = contract
-        self.__service = service
-        self.__timeout = timeout
-        self.__metadata = None if metadata is None else dict(metadata)
-        self.__name = name
-        self.__errors = errors
-        check_named(errors)
+        self.__target = target
 
     @staticmethod
-    def of(
-        caller: Caller,
-        contract: Callable[..., T],
-        service: str,
-        timeout: float | None,
-        metadata: Mapping[str, str] | None,
-        name: str | None,
-        errors: Sequence[type[RPCError]] = (),
-    ) -> T:
-        """The proxy, typed as its contract. Raises ConfigurationError for a contract that is no class."""
-        if not isinstance(contract, type):
-            raise ConfigurationError(f"a proxy needs a class to tell its methods, not {contract!r}")
-        return cast(T, Proxy(caller, contract, service, timeout, metadata, name or contract.__name__, errors))
+    def of(caller: Caller, contract: Callable[..., T], service: str, options: ProxyOptions) -> T:
+        """The proxy, typed as its contract. Raises what `Target` raises."""
+        return cast(T, Proxy(caller, Target(contract, service, options)))
 
     def __getattr__(self, attribute: str) -> Any:
-        method = method_of(self.__contract, attribute)
+        contract = self.__target.contract
+        method = method_of(contract, attribute)
         if method.threaded:
             raise ConfigurationError(
-                f"{self.__contract.__qualname__}.{attribute} is a plain function; a proxy's methods are awaited, "
+                f"{contract.__qualname__}.{attribute} is a plain function; a proxy's methods are awaited, "
                 f"so a contract declares `async def {attribute}(…)`"
             )
         made = self.__make(method)
@@ -73,18 +113,12 @@ class Proxy:
         return self.__streaming(method)
 
     def __unary(self, method: Method) -> Callable[..., Any]:
-        caller, service, timeout, metadata = self.__caller, self.__service, self.__timeout, self.__metadata
-        name, request_type, reply_type = method.full_name(self.__name), method.request_type, method.reply_type
-        idempotent, errors = method.idempotent or None, self.__errors
+        caller, send, takes_one = self.__caller, self.__target.sender(method), bool(method.request_name)
 
-        async def unary(*arguments: Any, **named: Any) -> Any:
-            request = arguments[0] if len(arguments) == 1 and not named else argument_of(method, arguments, named)
-            call = caller._outgoing.call(service, name, request, request_type, reply_type, timeout, metadata)
-            call.idempotent = idempotent
-            try:
-                return (await caller._call(call)).value
-            except RPCError as error:
-                raise_revived(error, errors)
+        def unary(*arguments: Any, **named: Any) -> Awaitable[Any]:
+            if takes_one and len(arguments) == 1 and not named:
+                return send(caller, arguments[0])
+            return send(caller, argument_of(method, arguments, named))
 
         return unary
 
@@ -93,45 +127,29 @@ class Proxy:
 
         def stream(*arguments: Any, **named: Any) -> Any:
             argument = argument_of(method, arguments, named)
-            call = self.__caller._outgoing.stream(
-                self.__service,
-                method.full_name(self.__name),
-                method.request_type,
-                method.reply_type,
-                None,
-                self.__timeout,
-                self.__metadata,
-            )
             first, values = (None, argument) if feeding else (argument, None)
-            return self.__caller._replies(call, first, values, self.__errors)
+            return self.__target.stream(self.__caller, method, first, values)
 
         return stream
 
     def __client_streaming(self, method: Method) -> Callable[..., Any]:
         async def total(*arguments: Any, **named: Any) -> Any:
-            values = argument_of(method, arguments, named)
-            call = self.__caller._outgoing.stream(
-                self.__service,
-                method.full_name(self.__name),
-                method.request_type,
-                method.reply_type,
-                None,
-                self.__timeout,
-                self.__metadata,
-            )
-            async with self.__caller._replies(call, None, values, self.__errors) as replies:
+            values, target = argument_of(method, arguments, named), self.__target
+            async with target.stream(self.__caller, method, None, values) as replies:
                 async for reply in replies:
                     return reply
-            raise InternalServerError(f"{self.__service} {method.full_name(self.__name)} ended without a reply")
+            raise InternalServerError(f"{target.service} {method.full_name(target.name)} ended without a reply")
 
         return total
 
     def __repr__(self) -> str:
-        return f"<Proxy of {self.__contract.__qualname__} at {self.__service}>"
+        return repr(self.__target)
 
 
 def argument_of(method: Method, arguments: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-    """The request among the arguments of a proxy's method. Raises TypeError for any others."""
+    """The request among the arguments of a proxy's method, else its default. Raises TypeError for any others."""
+    if not arguments and not named and method.default is not NO_DEFAULT:
+        return method.default
     expected = [method.request_name] if method.request_name else []
     given = [*expected[: len(arguments)], *named]
     if len(arguments) + len(named) != len(expected) or given != expected:
@@ -142,4 +160,4 @@ def argument_of(method: Method, arguments: tuple[Any, ...], named: Mapping[str, 
     return arguments[0] if arguments else named[method.request_name]
 
 
-__all__ = ["Proxy"]
+__all__ = ["Proxy", "Target", "argument_of"]

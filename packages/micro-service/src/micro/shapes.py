@@ -56,6 +56,7 @@ class Method:
         endpoint: the part of the endpoint's name after the dot, or all of it where it holds one.
         request_type: of the request, or of the values a stream receives; None where there is none.
         request_name: of the parameter.
+        default: what a caller leaves out, or NO_DEFAULT.
         reply_type: of the reply, or of the values a stream sends.
         threaded: a plain function, to be run in a worker thread.
     """
@@ -65,6 +66,7 @@ class Method:
     shape: Shape
     request_type: Any
     request_name: str
+    default: Any
     reply_type: Any
     threaded: bool
     idempotent: bool
@@ -93,6 +95,9 @@ def endpoint(
 
     return mark
 
+
+NO_DEFAULT = object()
+"""Where a parameter has no default; nor is `...` one, as contracts write it."""
 
 _MARK = "__micro_endpoint__"
 
@@ -139,7 +144,7 @@ def method_of(cls: type[Any], name: str, *, blocking: bool = False) -> Method:
     where = f"{cls.__qualname__}.{name}"
     bound = not isinstance(inspect.getattr_static(cls, name), staticmethod)
     hints = _hints(function, where)
-    parameter = _parameter(function, where, bound=bound)
+    parameter, default = _parameter(function, where, bound=bound)
     if "return" not in hints:
         raise ConfigurationError(f"{where} has no return annotation; write `{_EXAMPLE.format(name=name)}`")
     if parameter and parameter not in hints:
@@ -157,6 +162,7 @@ def method_of(cls: type[Any], name: str, *, blocking: bool = False) -> Method:
         shape,
         request,
         parameter,
+        default,
         reply,
         threaded,
         marked.idempotent,
@@ -189,14 +195,18 @@ def _hints(function: FunctionType, where: str) -> dict[str, Any]:
         raise ConfigurationError(f"{where}: its annotations cannot be read: {error}") from None
 
 
-def _parameter(function: FunctionType, where: str, *, bound: bool) -> str:
+def _parameter(function: FunctionType, where: str, *, bound: bool) -> tuple[str, Any]:
+    """The name of the request's parameter, and its default."""
     parameters = list(inspect.signature(function).parameters.values())[1 if bound else 0 :]
     required = [each for each in parameters if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
     chosen = required or parameters[:1]
     if len(chosen) > 1 or any(each.kind in (each.VAR_POSITIONAL, each.KEYWORD_ONLY) for each in chosen):
         names = ", ".join(each.name for each in chosen)
         raise ConfigurationError(f"{where} takes ({names}); an endpoint takes one request: put them into one dataclass")
-    return chosen[0].name if chosen else ""
+    if not chosen:
+        return "", NO_DEFAULT
+    default = chosen[0].default
+    return chosen[0].name, NO_DEFAULT if default is inspect.Parameter.empty or default is ... else default
 
 
 def _shape(function: FunctionType, request: Any, reply: Any, where: str) -> tuple[Shape, Any, Any]:

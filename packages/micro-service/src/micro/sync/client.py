@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from micro_core import Broker, Middleware, Registry, RPCError, Selector, ServiceRecord, Transport
+from micro_core import Broker, Middleware, Registry, Selector, ServiceRecord, Transport
 from micro_core import Client as ClientPlugin
 from micro_core.revival import check_named
 
-from micro.caller import CallOptions, StreamOptions
+from micro.calling import CallOptions, Key, ProxyOptions, StreamOptions, check
 from micro.client import Client as AsyncClient
 from micro.config import Config
-from micro.outgoing import Key
 from micro.response import Response
 from micro.run import event_loop
 from micro.stream import Stream as AsyncStream
@@ -129,6 +128,7 @@ class Client:
 
     def stream(self, service: str, endpoint: str, reply: Any = Any, **options: Unpack[StreamOptions]) -> Stream[Any]:
         """As `micro.Client.stream`, opened by `with client.stream(…) as stream:`."""
+        check(options, StreamOptions)
         check_named(options.get("errors", ()))
 
         def make(client: AsyncClient) -> AsyncStream[Any]:
@@ -157,16 +157,7 @@ class Client:
         """As `micro.Client.list_services`."""
         return self._background.wait(None, AsyncClient.list_services)
 
-    def proxy(
-        self,
-        contract: Callable[..., T],
-        service: str,
-        *,
-        timeout: float | None = None,
-        metadata: Mapping[str, str] | None = None,
-        name: str | None = None,
-        errors: Sequence[type[RPCError]] = (),
-    ) -> T:
+    def proxy(self, contract: Callable[..., T], service: str, **options: Unpack[ProxyOptions]) -> T:
         """A typed client: has the unary and server-streaming methods of `contract`.
 
         For a type checker the contract has plain methods, `def hello(self, request: HelloRequest) -> HelloReply` and
@@ -175,7 +166,7 @@ class Client:
 
         The rest is as for `micro.Client.proxy`. Raises ConfigurationError when a method that takes a stream is used.
         """
-        return Proxy.of(self._background, contract, service, timeout, metadata, errors, name=name)
+        return Proxy.of(self._background, contract, service, options)
 
     def close(self) -> None:
         """Cancels calls that run in other threads, delivers events, closes everything, for good. Idempotent."""

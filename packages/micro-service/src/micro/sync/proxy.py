@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from micro_core import ConfigurationError, RPCError
-from micro_core.revival import check_named, raise_revived
+from micro_core import ConfigurationError
 
+from micro.calling import ProxyOptions
 from micro.client import Client
-from micro.proxy import argument_of
+from micro.proxy import Target, argument_of
 from micro.shapes import Method, Shape, method_of
 from micro.streaming import Replies as AsyncReplies
 from micro.sync.background import Background
@@ -21,83 +21,42 @@ T = TypeVar("T")
 class Proxy:
     """Behaves as the contract; each method is made when it is first used, and kept."""
 
-    def __init__(
-        self,
-        background: Background,
-        contract: type[Any],
-        service: str,
-        timeout: float | None,
-        metadata: Mapping[str, str] | None,
-        name: str,
-        errors: Sequence[type[RPCError]],
-    ) -> None:
+    def __init__(self, background: Background, target: Target) -> None:
         self.__background = background
-        self.__contract = contract
-        self.__service = service
-        self.__timeout = timeout
-        self.__metadata = None if metadata is None else dict(metadata)
-        self.__name = name
-        self.__errors = tuple(errors)
-        check_named(self.__errors)
+        self.__target = target
 
     @staticmethod
-    def of(background: Background, contract: Callable[..., T], *rest: Any, name: str | None) -> T:
-        """The proxy, typed as its contract. Raises ConfigurationError for a contract that is no class."""
-        if not isinstance(contract, type):
-            raise ConfigurationError(f"a proxy needs a class to tell its methods, not {contract!r}")
-        service, timeout, metadata, errors = rest
-        made = Proxy(background, contract, service, timeout, metadata, name or contract.__name__, errors)
-        return cast(T, made)
+    def of(background: Background, contract: Callable[..., T], service: str, options: ProxyOptions) -> T:
+        """The proxy, typed as its contract. Raises what `Target` raises."""
+        return cast(T, Proxy(background, Target(contract, service, options)))
 
     def __getattr__(self, attribute: str) -> Any:
-        method = method_of(self.__contract, attribute, blocking=True)
+        target = self.__target
+        method = method_of(target.contract, attribute, blocking=True)
         if method.shape is Shape.UNARY:
             made = self.__unary(method)
         elif method.shape is Shape.SERVER_STREAMING:
             made = self.__streaming(method)
         else:
             raise ConfigurationError(
-                f"{self.__contract.__qualname__}.{attribute} takes a stream, and a blocking proxy has none to give; "
-                f'write `with client.stream("{self.__service}", "{method.full_name(self.__name)}") as stream:`'
+                f"{target.contract.__qualname__}.{attribute} takes a stream, and a blocking proxy has none to give; "
+                f'write `with client.stream("{target.service}", "{method.full_name(target.name)}") as stream:`'
             )
         setattr(self, attribute, made)
         return made
 
     def __unary(self, method: Method) -> Callable[..., Any]:
-        async def call(client: Client, request: Any) -> Any:
-            call = client._outgoing.call(
-                self.__service,
-                method.full_name(self.__name),
-                request,
-                method.request_type,
-                method.reply_type,
-                self.__timeout,
-                self.__metadata,
-            )
-            call.idempotent = method.idempotent or None
-            try:
-                return (await client._call(call)).value
-            except RPCError as error:
-                raise_revived(error, self.__errors)
+        send = self.__target.sender(method)
 
         def unary(*arguments: Any, **named: Any) -> Any:
             request = argument_of(method, arguments, named)
-            return self.__background.wait(None, lambda client: call(client, request))
+            return self.__background.wait(None, lambda client: send(client, request))
 
         return unary
 
     def __streaming(self, method: Method) -> Callable[..., Any]:
         async def begin(client: Client, request: Any) -> AsyncReplies[Any]:
-            call = client._outgoing.stream(
-                self.__service,
-                method.full_name(self.__name),
-                method.request_type,
-                method.reply_type,
-                None,
-                self.__timeout,
-                self.__metadata,
-            )
-            return client._replies(call, request, None, self.__errors)
+            return self.__target.stream(client, method, request, None)
 
         def stream(*arguments: Any, **named: Any) -> Any:
             request, opened = argument_of(method, arguments, named), self.__background.open()
@@ -107,4 +66,4 @@ class Proxy:
         return stream
 
     def __repr__(self) -> str:
-        return f"<Proxy of {self.__contract.__qualname__} at {self.__service}>"
+        return repr(self.__target)
