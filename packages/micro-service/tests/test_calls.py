@@ -137,7 +137,7 @@ async def test_an_option_that_there_is_not_is_a_type_error(memory: Kinds) -> Non
     async with micro.Client(**memory) as client:
         calls: list[Any] = [client.call, client.call_response]
         for call in calls:
-            with pytest.raises(TypeError, match="unknown option 'tiemout'.*did you mean 'timeout'"):
+            with pytest.raises(TypeError, match=r"unknown option 'tiemout'.*did you mean 'timeout'"):
                 await call("greeter", "Say.Hello", None, tiemout=1)
         opened: list[Any] = [client.stream, lambda *_, **options: client.proxy(Say, "greeter", **options)]
         for open_ in opened:

@@ -21,7 +21,7 @@ from micro_core import (
 from micro_core import Stream as OpenStream
 from micro_core.revival import check_named, raise_revived
 
-from micro.calling import CallOptions, Key, ProxyOptions, StreamOptions, attributes_of, check, key_of
+from micro.calling import CallOptions, Key, ProxyOptions, StreamOptions, attributes_of, key_of
 from micro.outgoing import Outgoing
 from micro.proxy import Proxy
 from micro.publishing import Publisher
@@ -151,8 +151,8 @@ class Caller:
             service, endpoint, request, type(request), reply, options.get("timeout"), options.get("metadata")
         )
         if options:
-            check(options, CallOptions)
-            _set(call, options)
+            for attribute, value in attributes_of(options, CallOptions).items():
+                setattr(call, attribute, value)
         return call
 
     async def _reviving(self, call: Call, errors: Sequence[type[RPCError]]) -> Reply:
@@ -227,13 +227,14 @@ class Caller:
         stream; without it the client's default bounds its opening, and its life has no bound. The rest is as for
         `call`.
         """
-        check(options, StreamOptions)
+        attributes = attributes_of(options, StreamOptions)
         errors = options.get("errors", ())
         check_named(errors)
         call = self._outgoing.stream(
             service, endpoint, options.get("request", Any), reply, options.get("timeout"), None, options.get("metadata")
         )
-        _set(call, options)
+        for attribute, value in attributes.items():
+            setattr(call, attribute, value)
         return Stream(call, self._open_stream, errors)
 
     async def _open_stream(self, call: Call) -> Reply:
@@ -317,11 +318,6 @@ class Caller:
             return stream
 
         return Replies(Exchanged(opener, first=first, values=values, spawn=self._spawn, errors=errors))
-
-
-def _set(call: Call, options: CallOptions | StreamOptions) -> None:
-    for attribute, value in attributes_of(options).items():
-        setattr(call, attribute, value)
 
 
 _SENTENCE = "a client works while it runs: `async with micro.Client() as client:`, or while its service runs"

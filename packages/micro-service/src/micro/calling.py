@@ -45,7 +45,28 @@ class ProxyOptions(CommonOptions, total=False):
 
 
 AnyOptions: TypeAlias = CallOptions | StreamOptions | ProxyOptions
+_OF_MAKING = frozenset({"timeout", "metadata", "errors"})
 _AS_THEY_ARE = frozenset({"content_type", "address", "idempotent", "retries"})
+
+
+def attributes_of(options: AnyOptions, kind: type[Any]) -> dict[str, Any]:
+    """The attributes of a Call that the options set, but for what every Call is made with.
+
+    Raises TypeError for an option that the kind, one of the classes above, does not have.
+    """
+    if options.keys() <= _OF_MAKING:
+        return {}
+    check(options, kind)
+    given = cast("dict[str, Any]", options)
+    attributes = {}
+    for name, value in given.items():
+        if name in _AS_THEY_ARE:
+            attributes[name] = value
+        elif name == "key":
+            attributes[name] = key_of(value)
+    if "version" in given or "where" in given:
+        attributes["filter"] = filter_of(given.get("version"), given.get("where"))
+    return attributes
 
 
 def check(options: AnyOptions, kind: type[Any]) -> None:
@@ -54,18 +75,6 @@ def check(options: AnyOptions, kind: type[Any]) -> None:
     if not options.keys() <= known:
         unknown = min(options.keys() - known)
         raise TypeError(f"unknown option {unknown!r}; {did_you_mean(unknown, known)}")
-
-
-def attributes_of(options: AnyOptions) -> dict[str, Any]:
-    """The attributes of a Call that the options set, but for those that every Call is made with."""
-    given = cast("dict[str, Any]", options)
-    attributes = {name: value for name, value in given.items() if name in _AS_THEY_ARE}
-    filter = filter_of(given.get("version"), given.get("where"))
-    if filter is not None:
-        attributes["filter"] = filter
-    if given.get("key") is not None:
-        attributes["key"] = key_of(given["key"])
-    return attributes
 
 
 def filter_of(version: str | None, where: Where | None) -> Filter | None:

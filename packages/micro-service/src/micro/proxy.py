@@ -9,7 +9,7 @@ from micro_core import ConfigurationError, RPCError
 from micro_core.errors import InternalServerError
 from micro_core.revival import check_named, raise_revived
 
-from micro.calling import ProxyOptions, attributes_of, check
+from micro.calling import ProxyOptions, attributes_of
 from micro.shapes import NO_DEFAULT, Method, Shape, method_of
 from micro.streaming import Replies
 
@@ -33,7 +33,6 @@ class Target:
             raise ConfigurationError(
                 f"a proxy needs a class to tell its methods, not {contract!r}; write client.proxy(Say, {service!r})"
             )
-        check(options, ProxyOptions)
         self.contract: type[Any] = contract
         self.service = service
         self.name = options.get("name") or contract.__name__
@@ -41,7 +40,7 @@ class Target:
         metadata = options.get("metadata")
         self._metadata = None if metadata is None else dict(metadata)
         self._errors = tuple(options.get("errors", ()))
-        self._attributes = tuple(attributes_of(options).items())
+        self._attributes = tuple(attributes_of(options, ProxyOptions).items())
         check_named(self._errors)
 
     def __repr__(self) -> str:
