@@ -255,3 +255,27 @@ def test_the_decisions_are_all_listed() -> None:
     listed = (DOCS / "decisions" / "README.md").read_text(encoding="utf-8")
     for path in DOCS.glob("decisions/*.md"):
         assert path.name == "README.md" or f"({path.name})" in listed, path.name
+
+
+def requirements() -> set[str]:
+    """The names of everything of others that a project of this repository asks for, development included."""
+    found: list[str] = []
+    for path in [ROOT / "pyproject.toml", *ROOT.glob("packages/*/pyproject.toml")]:
+        read = tomllib.loads(path.read_text())
+        groups = [*read.get("dependency-groups", {}).values(), read.get("build-system", {}).get("requires", [])]
+        project = read["project"]
+        for names in (*groups, project.get("dependencies", []), *project.get("optional-dependencies", {}).values()):
+            found += names
+    names = {re.split(r"[\[<>=;~! ]", requirement)[0].lower() for requirement in found}
+    return {name for name in names if not name.startswith("micro-")}
+
+
+CALLED = {"myst-parser": "MyST", "mypy": "mypy --strict"}
+"""Names in prose of what is named otherwise where it is installed."""
+
+
+@pytest.mark.parametrize("name", sorted(requirements()))
+def test_every_dependency_has_a_decision(name: str) -> None:
+    text = (DOCS / "decisions" / "dependencies.md").read_text(encoding="utf-8")
+    chosen = [row.split("|")[2].lower() for row in text.splitlines() if row.startswith("| ")]
+    assert any(re.search(rf"(?<![\w-]){re.escape(CALLED.get(name, name).lower())}(?![\w-])", cell) for cell in chosen)
