@@ -240,9 +240,33 @@ def test_settings_of_one_service_beat_those_of_all() -> None:
 
 def test_a_service_is_renamed_by_the_environment_when_it_is_alone() -> None:
     assert config(MICRO_SERVER_NAME="hallo").settings.server_name == "hallo"
-    given = Config("greeter", environment={"MICRO_SERVER_NAME": "x", "MICRO_SERVER_ADDRESS": ":1"}, several=True)
+    given = Config("greeter", environment={"MICRO_SERVER_NAME": "x", "MICRO_SERVER_ADDRESS": ":1"}, beside=["mailer"])
     assert (given.settings.server_name, given.settings.server_address) == ("greeter", "127.0.0.1:0")
     assert "[service.greeter]" in given.warnings[0]
+
+
+def test_a_table_that_nearly_names_a_service_is_told() -> None:
+    written('[service.greter]\naddress = ":1"\nadvertise = "h:1"\n')
+    (warning,) = config().warnings
+    assert warning.startswith("[service.greter] ")
+    assert warning.endswith("in micro.toml is for no service of this process; did you mean [service.greeter]?")
+    assert config().settings.server_address == "127.0.0.1:0"
+
+
+@pytest.mark.parametrize(
+    ("text", "beside"),
+    [
+        ('[service.mailer]\naddress = ":1"\n', ()),
+        ('[service.greeter]\naddress = ":1"\n[service.greeter2]\naddress = ":2"\n', ()),
+        ('[service.greeter2]\naddress = ":1"\n[service.greeter]\naddress = ":2"\n', ("greeter2",)),
+        ('[service.greeter]\naddress = ":1"\n', ("greeter2",)),
+    ],
+)
+def test_a_file_may_serve_other_processes_too(text: str, beside: tuple[str, ...]) -> None:
+    written(text)
+    assert config().warnings == []
+    assert Config("greeter", beside=beside).warnings == []
+    assert Config().warnings == []
 
 
 def test_a_name_with_dots_and_hyphens_has_its_own_section() -> None:

@@ -75,8 +75,11 @@ def _exit(code: int) -> NoReturn:
 def _run(services: Sequence[Service], backend: str | None, command_line: Mapping[str, object]) -> int:
     if not services:
         raise ConfigurationError("micro.run() needs at least one service")
-    several = len(services) > 1
-    configs = [service.configure(command_line=command_line, several=several) for service in services]
+    names = [service.name for service in services]
+    configs = [
+        service.configure(command_line=command_line, beside=names[:at] + names[at + 1 :])
+        for at, service in enumerate(services)
+    ]
     settings = configs[0].settings
     set_up_logging(settings.log)
     name, options = event_loop(backend or settings.backend)

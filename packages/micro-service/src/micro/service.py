@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeAlias, TypeVar, cast, overload
@@ -225,14 +225,14 @@ class Service:
         """Called when everything has ended."""
         return self._hooks.add("after_stop", hook)
 
-    def configure(self, *, command_line: Mapping[str, object] = MappingProxyType({}), several: bool = False) -> Config:
+    def configure(
+        self, *, command_line: Mapping[str, object] = MappingProxyType({}), beside: Collection[str] = ()
+    ) -> Config:
         """Reads the configuration now, with what a command line says; the next start takes it.
 
-        `several` says that the process runs other services too. Raises ConfigurationError.
+        `beside` names the other services of the process. Raises ConfigurationError.
         """
-        self._config = Config(
-            self._name, self._code, command_line=command_line, environment=os.environ, several=several
-        )
+        self._config = Config(self._name, self._code, command_line=command_line, environment=os.environ, beside=beside)
         return self._config
 
     def run(self, *, backend: str | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -82,7 +82,7 @@ class Config:
         code: its other words in code, by dotted key: kinds by name, `server.version`, options.
         command_line: dotted keys from a command line, for whoever parses one; `config` names the file.
         environment: the process's variables.
-        several: the process runs several services, so that MICRO_SERVER_NAME and the like apply to none.
+        beside: the other services of the process; where there are any, MICRO_SERVER_NAME and the like apply to none.
 
     Raises:
         ConfigurationError: something cannot be read or is unknown; the text says where it was written.
@@ -95,7 +95,7 @@ class Config:
         *,
         command_line: Mapping[str, object] = MappingProxyType({}),
         environment: Mapping[str, str] = MappingProxyType({}),
-        several: bool = False,
+        beside: Collection[str] = (),
     ) -> None:
         self.path: Path | None = config_path(environment, command_line)
         written, self._unknown = from_environment(environment)
@@ -109,7 +109,8 @@ class Config:
         self._chosen: dict[str, Chosen] = {}
         self._values: list[Resolved] = []
         self.warnings: list[str] = [_unknown_variable(name, variables()) for name in self._unknown]
-        self.settings = self._read_settings(name, several=several)
+        self.warnings += self._near_misses({name, *beside} - {""})
+        self.settings = self._read_settings(name, several=bool(beside))
 
     @property
     def values(self) -> tuple[Resolved, ...]:
@@ -243,6 +244,14 @@ class Config:
             self._values.append(Resolved(key, getattr(settings, field), found.get(field, (None, _DEFAULT))[1]))
         return settings
 
+    def _near_misses(self, running: Collection[str]) -> Iterable[str]:
+        """Tables for no service here that are nearly named as one which has none; a file may serve other processes."""
+        tables = {entry.service: entry.source for entry in self._entries if entry.service}
+        bare = [name for name in running if name not in tables]
+        for table in sorted(tables.keys() - running) if bare else ():
+            for close in _close(table, bare):
+                yield f"{tables[table]} is for no service of this process; did you mean [service.{close}]?"
+
     def _of_service(self, name: str) -> Iterable[Entry]:
         return (entry for entry in self._entries if not entry.kind and entry.service in ("", name))
 
@@ -265,9 +274,15 @@ def _refuse_registry_as_selector(kind: str, name: str, source: str) -> None:
 
 
 def _unknown_variable(name: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches
-
     if name == "MICRO_CODEC":
         return f"{name} in the environment is unknown: a codec is chosen by MICRO_CLIENT_CONTENT_TYPE"
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"{name} in the environment is unknown" + (f"; did you mean {close[0]}?" if close else "")
+    return f"{name} in the environment is unknown" + "".join(
+        f"; did you mean {close}?" for close in _close(name, known)
+    )
+
+
+def _close(name: str, known: Iterable[str]) -> list[str]:
+    """The nearest of the known names, where one is near."""
+    from difflib import get_close_matches
+
+    return get_close_matches(name, list(known), n=1, cutoff=0.6)
