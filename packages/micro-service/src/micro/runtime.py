@@ -66,7 +66,11 @@ class Runtime:
         self._middleware = (*answers(self.extensions.hook.micro_client_middleware, self.host), *self._middleware)
         warn_of(self.config)
         self.tasks = await anyio.create_task_group().__aenter__()
-        await self.tasks.start(self.parts.run)
+        try:
+            await self.tasks.start(self.parts.run)
+        except BaseException:  # `__aexit__` is not called for who never entered
+            await self._end_tasks()
+            raise
         return self
 
     async def __aexit__(
@@ -77,8 +81,11 @@ class Runtime:
             if not self.parts.opening:  # what has not opened yet may never do so
                 await self.parts.closed.wait()
         finally:
-            self.tasks.cancel_scope.cancel()
-            await self.tasks.__aexit__(None, None, None)
+            await self._end_tasks()
+
+    async def _end_tasks(self) -> None:
+        self.tasks.cancel_scope.cancel()
+        await self.tasks.__aexit__(None, None, None)
 
     async def flush(self) -> None:
         """Waits for accepted events to be delivered, at most for `stop.flush`."""
