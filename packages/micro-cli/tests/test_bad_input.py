@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -154,6 +151,11 @@ def test_a_name_that_is_close_is_suggested(micro_: Micro, greeters: list[int]) -
     says(micro_("lits"), 2, "no command 'lits'; did you mean 'list'?")
 
 
+@pytest.mark.parametrize("command", ["call", "stream"])
+def test_an_endpoint_that_nobody_registers_is_exit_code_3_too(micro_: Micro, greeters: list[int], command: str) -> None:
+    says(micro_(command, "greeter", "Debug.Nope", "--json", "{}"), 3, "no endpoint 'Debug.Nope'")
+
+
 def test_a_node_that_is_gone_is_exit_code_4(micro_: Micro) -> None:
     ended = micro_("call", "greeter", "Say.Hello", "name=x", "--address", "127.0.0.1:1", "--timeout", "200ms")
     says(ended, 4, "127.0.0.1:1", "refused")
@@ -178,6 +180,9 @@ def test_an_address_that_is_none_is_one_line(micro_: Micro) -> None:
         (["call", "greeter", "Say.Up", "x"], None, "Say.Up is a stream: micro stream greeter Say.Up"),
         (["stream", "greeter", "Say.Hello", "name=x"], None, "Say.Hello is no stream: micro call"),
         (["stream", "greeter", "Say.Up"], '"a"\nnonsense\n', "this is not JSON: 'nonsense'"),
+        (["stream", "greeter", "Say.Up"], '"\udcff"\n', "cannot be sent"),
+        (["stream", "greeter", "Say.Up"], "[" * 100_000, "nested too deeply: '[[["),
+        (["call", "greeter", "Say.Hello", "--json", "-"], "[" * 100_000, "nested too deeply: '[[["),
         (["publish", "users", "--json", "nonsense"], None, "this is not JSON"),
         (["publish", "", "a=1"], None, "topic"),
         (["call", "greeter", "Say.Hello", "name=a", "--timeout", "soon"], None, "expected a duration"),
@@ -280,93 +285,6 @@ def test_run_says_what_is_wrong_with_a_module(
     if source is not None:
         (tmp_path / "app.py").write_text(source)
     says(micro_("run", target), 2, text)
-
-
-@pytest.mark.parametrize("command", [("list", "--watch"), ("subscribe", "users"), ("stream", "greeter", "Say.Up")])
-def test_ctrl_c_is_exit_code_130_without_a_word(start: Started, greeters: list[int], command: tuple[str, ...]) -> None:
-    process = start(*command)
-    if command[0] == "list":
-        assert "greeter" in process.stdout.readline()
-    elif command[0] == "subscribe":
-        assert "subscribed" in process.stderr.readline()
-    else:
-        process.stdin.write('"a"\n')
-        process.stdin.flush()
-        assert process.stdout.readline() == '"A"\n'
-    process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130
-    assert process.stderr.read() == ""
-
-
-def test_sigterm_ends_in_good_order_also_where_ctrl_c_is_ignored(alone: None, greeters: list[int]) -> None:
-    code = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-    code += "os.execv(sys.executable, [sys.executable, '-m', 'micro', 'list', '--watch'])"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as it:
-        assert it.stdout is not None
-        assert "greeter" in it.stdout.readline()
-        it.send_signal(signal.SIGTERM)
-        _, err = it.communicate(timeout=10)
-    assert (it.returncode, err) == (143, "")
-
-
-@pytest.mark.parametrize("command", ["list --json", "config", "--help", "call greeter Say.Who x --each", "doctor"])
-def test_a_reader_that_has_gone_is_no_error(start: Started, greeters: list[int], command: str) -> None:
-    process = start(*command.split())
-    process.stdout.close()
-    assert process.wait(20) == 0
-    assert process.stderr.read() == ""
-
-
-def test_an_output_that_takes_nothing_is_one_line(alone: None, greeters: list[int]) -> None:
-    for command in ("list", "config"):
-        line = f'"{sys.executable}" -m micro {command}'
-        closed = subprocess.run(f"{line} >&-", shell=True, capture_output=True, text=True, check=False)
-        assert (closed.returncode, closed.stderr) == (0, "")
-        if Path("/dev/full").exists():
-            full = subprocess.run(f"{line} > /dev/full", shell=True, capture_output=True, text=True, check=False)
-            assert full.returncode == 2
-            (told,) = full.stderr.splitlines()
-            assert told.startswith("error: ")
-
-
-def on_terminal(*arguments: str, **variables: str) -> str:
-    """What the command writes to a terminal of 60 columns."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": "60", "TERM": "xterm", **variables}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "micro", *arguments], stdout=theirs, stderr=theirs, env=environment
-    )
-    os.close(theirs)
-    told = b""
-    try:
-        while chunk := os.read(ours, 4096):
-            told += chunk
-    except OSError:  # Linux: the other end has gone
-        pass
-    os.close(ours)
-    assert process.wait(10) == 0
-    return told.decode().replace("\r\n", "\n")
-
-
-@pytest.mark.parametrize("command", ["get greeter", "doctor"])
-def test_a_narrow_terminal_without_colours_is_not_overrun(alone: None, greeters: list[int], command: str) -> None:
-    told = on_terminal(*command.split(), NO_COLOR="1", PYTHONIOENCODING="ascii", LC_ALL="C")
-    assert "\x1b[3" not in told
-    assert max(map(len, told.splitlines())) <= 60
-    assert told.isascii()
-
-
-def test_there_are_colours_on_a_terminal_and_nowhere_else(alone: None, micro_: Micro) -> None:
-    assert "\x1b[32m" in on_terminal("doctor")
-    assert "\x1b" not in "\n".join(micro_("doctor").out)
-
-
-def test_what_cannot_be_encoded_is_escaped(start: Started, greeters: list[int]) -> None:
-    process = start("call", "greeter", "Say.Who", "caf\u00e9", PYTHONIOENCODING="ascii")
-    out, err = process.communicate(timeout=10)
-    assert (out, err) == ('"caf\\u00e9"\n', "")
 
 
 def test_control_characters_of_strangers_reach_no_terminal(micro_: Micro, greeters: list[int]) -> None:

@@ -2,31 +2,71 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import re
+import select
 import shutil
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
-from micro_cli.completing import _SAFE
+from micro_cli.completing import _SAFE, FILES
 from micro_cli.remembered import path_of, recall
 from micro_conformance.polling import eventually
 
 Micro = Callable[..., Any]
 
 
-def complete(*words: str, **variables: str) -> list[str]:
+class Terminal:
+    """A shell at a terminal of its own."""
+
+    def __init__(self, *command: str) -> None:
+        self._told = ""
+        self._ours, theirs = pty.openpty()
+        self._process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(theirs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._ours)
+
+    def send(self, text: str) -> None:
+        self._told = ""
+        os.write(self._ours, text.encode())
+
+    def wait_for(self, text: str) -> None:
+        """Until the shell has shown it, whatever it draws in between."""
+        deadline = time.monotonic() + 20
+        while text.replace(" ", "") not in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|[\s\x07]|.\x08", "", self._told):
+            assert time.monotonic() < deadline, self._told
+            if select.select([self._ours], [], [], 0.1)[0]:
+                self._told += os.read(self._ours, 65536).decode(errors="replace")
+
+
+def complete(*words: str, files: bool = False, **variables: str) -> list[str]:
     """What is offered for the last word."""
     asked = {"_MICRO_COMPLETE": "bash", "COMP_WORDS": "\n".join(words), "COMP_CWORD": str(len(words) - 1)}
     process = subprocess.run(
-        [sys.executable, "-m", "micro_cli"], capture_output=True, text=True, check=True,
+        [sys.executable, "-m", "micro_cli"], capture_output=True, text=True, check=False,
         env={**os.environ, **asked, **variables},
     )  # fmt: skip
     assert process.stderr == ""
+    assert process.returncode == (FILES if files else 0)
     return process.stdout.splitlines()
 
 
@@ -51,11 +91,17 @@ def remembered(micro_: Micro, greeters: list[int]) -> None:
         (["micro", "call", "nobody", ""], []),
         (["micro", "list", "--registry", "m"], ["mdns", "memory"]),
         (["micro", "plugins", "inspect", "access"], ["accesslog"]),
+        (["micro", "call", "--output", ""], ["json", "text"]),
         (["micro"], []),
     ],
 )
 def test_what_is_offered(words: list[str], offered: list[str]) -> None:
     assert complete(*words) == offered
+
+
+@pytest.mark.parametrize("words", [["micro", "run", ""], ["micro", "call", "--config", ""]])
+def test_files_are_left_to_the_shell(alone: None, words: list[str]) -> None:
+    assert complete(*words, files=True) == []
 
 
 @pytest.mark.anyio
@@ -83,23 +129,43 @@ def test_names_that_a_shell_would_obey_are_not_offered(alone: None) -> None:
     assert not _SAFE.fullmatch("`x`")
 
 
+@pytest.mark.usefixtures("remembered")
+def test_what_a_command_line_option_chose_is_not_remembered(micro_: Micro) -> None:
+    assert micro_("list", "-o", "namespace=nobody").code == 0
+    assert recall(os.environ)[0].keys() == {"greeter"}
+
+
 SHELLS = {
-    "bash": 'eval "$(micro completion bash)"; COMP_WORDS=(micro call gre); COMP_CWORD=2; _micro_completion; '
-    'printf "%s\\n" "${COMPREPLY[@]}"',
-    "fish": 'micro completion fish | source; complete --do-complete "micro call gre"',
+    "bash": (["--norc"], 'PS1="> "; eval "$(micro completion bash)"'),
+    "zsh": (["-f"], 'PS1="> "; autoload -U compinit; compinit -D; eval "$(micro completion zsh)"'),
+    "fish": (["--no-config"], "micro completion fish | source"),
 }
+LINES = [
+    ("micro heal", "micro health"),
+    ("micro call gre", "micro call greeter"),
+    ("micro call greeter Say.He", "micro call greeter Say.Hello"),
+    ("micro call greeter Say.Hello na", "micro call greeter Say.Hello name="),
+    ("micro list --config un", "micro list --config unusual.toml"),
+    ("micro run un", "micro run unusual.toml"),
+]
 
 
 @pytest.mark.usefixtures("remembered")
 @pytest.mark.parametrize("shell", SHELLS)
-def test_the_script_works_in_its_shell(shell: str) -> None:
+def test_the_script_works_in_its_shell(shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    process = subprocess.run(
-        [shell, "-c", SHELLS[shell]], capture_output=True, text=True, check=True, env={**os.environ, "PATH": path}
-    )
-    assert process.stdout.split() == ["greeter"]
+    (tmp_path / "unusual.toml").touch()
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    options, setup = SHELLS[shell]
+    with Terminal(shell, *options) as terminal:
+        terminal.send(f"{setup}; echo rea''dy\r")
+        terminal.wait_for("ready")
+        for typed, wanted in LINES:
+            terminal.send(f"{typed}\t")
+            terminal.wait_for(wanted)
+            terminal.send("\x15\r")  # Ctrl-U: the line is not run
 
 
 def test_the_script_is_chosen_by_the_shell_that_runs(micro_: Micro, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from micro_core import Endpoint, Filter, ServiceRecord
+from micro_core.errors import NotFound
 
 from micro_cli.connection import Connection
 from micro_cli.ending import Misused, NotThere
@@ -45,7 +46,9 @@ async def found(
     records = [_narrowed(record, asked) for record in await connection.records(asked.service)]
     records = [record for record in records if record.nodes]
     if not records:
-        raise NotThere(f"no node of {asked.service!r} is of that version and those labels; micro get {asked.service}")
+        raise NotThere(
+            f"no node of {asked.service!r} is of that version and those labels; micro get {asked.service} shows them"
+        )
     endpoint = _endpoint(records, asked)
     if endpoint is not None and (endpoint.metadata.get("stream") == "true") is not streaming:
         other = "call" if streaming else "stream"
@@ -73,16 +76,24 @@ def _endpoint(records: Sequence[ServiceRecord], asked: Asked) -> Endpoint | None
     raise NotThere(f"{asked.service!r} has no endpoint {asked.endpoint!r}; {did_you_mean(asked.endpoint, endpoints)}")
 
 
+def not_there(error: NotFound, endpoint: Endpoint | None, asked: Asked) -> Exception:
+    """The same error, for what the service registered; NotThere for an endpoint that it did not, and has not."""
+    return error if endpoint is not None or asked.address is not None else NotThere(str(error))
+
+
 async def call(connection: Connection, asked: Asked, *, verbose: bool, programs: bool) -> int:
     """One call, by the client with all it does: selection, retries, deadline."""
     endpoint, _ = await found(connection, asked, streaming=False)
     request = request_of(endpoint.request if endpoint else None, asked.words, asked.text)
     await connection.open()
     started = perf_counter()
-    reply = await connection.call_response(
-        asked.service, asked.endpoint, request,
-        address=asked.address, version=asked.version, where=asked.where or None, **asked.options,
-    )  # fmt: skip
+    try:
+        reply = await connection.call_response(
+            asked.service, asked.endpoint, request,
+            address=asked.address, version=asked.version, where=asked.where or None, **asked.options,
+        )  # fmt: skip
+    except NotFound as error:
+        raise not_there(error, endpoint, asked) from None
     seconds = reply.attempts[-1].seconds if reply.attempts else perf_counter() - started
     node, address = (reply.node.id, reply.node.address) if reply.node else ("", asked.address)
     if programs:

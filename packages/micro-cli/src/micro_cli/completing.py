@@ -5,6 +5,9 @@ Speed is everything here, so nothing that takes long is imported: services and e
 what it finds too late is there at the next Tab. Whatever goes wrong is silent.
 
 Names in records come from strangers, and end up in a shell: only those made of harmless characters are offered.
+
+The exit code is FILES where the name of a file may be meant, so that the shell completes those; where a service is
+meant it must not, when none is known.
 """
 
 from __future__ import annotations
@@ -22,26 +25,37 @@ from micro_cli.remembered import FRESH, recall
 LIMIT = 0.2
 """Seconds after the start of this process, at which the answer is given."""
 
+FILES = 1
+
 _SAFE = re.compile(r"[\w.:@%+,/=-]+", re.ASCII)
 _WITH_SERVICE = frozenset({"call", "stream", "get", "health", "stats"})
 _TAKE_VALUE = frozenset(
     {"--registry", "-o", "--config", "--timeout", "--address", "--version", "--where", "-m", "--metadata", "--json"}
-    | {"--content-type", "--output", "--queue", "--count", "--key"}
+    | {"--content-type", "--output", "--queue", "--count", "--key", "--into", "--backend"}
 )
+_TAKE_FILE = frozenset({"--config", "--into"})
 
 
-def complete(environment: Mapping[str, str]) -> None:
-    """Prints what the word may become, one a line."""
+def complete(environment: Mapping[str, str]) -> bool:
+    """Prints what the word may become, one a line; True where it may also be the name of a file."""
     words = environment.get("COMP_WORDS", "").split("\n")
     try:
         at = int(environment.get("COMP_CWORD", ""))
     except ValueError:
-        return
+        return False
     words = [*words, ""] if at == len(words) else words
-    if 0 < at < len(words):
-        before, current = words[1:at], words[at]
-        offered = sorted({word for word in _offered(before, current, environment) if word.startswith(current)})
-        sys.stdout.write("".join(f"{word}\n" for word in offered if _SAFE.fullmatch(word)))
+    if not 0 < at < len(words):
+        return False
+    before, current = words[1:at], words[at]
+    offered = sorted({word for word in _offered(before, current, environment) if word.startswith(current)})
+    sys.stdout.write("".join(f"{word}\n" for word in offered if _SAFE.fullmatch(word)))
+    return _file_meant(before, current)
+
+
+def _file_meant(before: Sequence[str], current: str) -> bool:
+    if before and before[-1] in _TAKE_VALUE:
+        return before[-1] in _TAKE_FILE
+    return not current.startswith("-") and next(_arguments(before), "") == "run"
 
 
 def _offered(before: Sequence[str], current: str, environment: Mapping[str, str]) -> Iterator[str]:
@@ -51,7 +65,7 @@ def _offered(before: Sequence[str], current: str, environment: Mapping[str, str]
         yield from _installed("micro.registry")
     elif names[:2] == ["plugins", "inspect"]:
         yield from _installed("micro.")
-    elif current.startswith("-") or command not in _WITH_SERVICE:
+    elif current.startswith("-") or command not in _WITH_SERVICE or before[-1] in _TAKE_VALUE:
         yield from _of_click(before, current)
     elif len(names) == 1:
         yield from _services(environment)
@@ -126,7 +140,8 @@ def _of_click(before: Sequence[str], current: str) -> Iterator[str]:
 def main() -> None:
     """Answers, and ends without a word whatever happens."""
     try:
-        complete(os.environ)
+        code = FILES if complete(os.environ) else 0
         sys.stdout.flush()
     except Exception:  # a person is typing; there is nobody to tell
         os._exit(0)
+    raise SystemExit(code)

@@ -51,8 +51,15 @@ def run_to_code(command: click.Command, arguments: list[str]) -> int:
         error.show()
         return USAGE
     except Exception as error:
-        return _told(error)
+        return INTERRUPTED if _interrupted(error) else _told(error)
     return code if isinstance(code, int) else OK
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Python wraps a KeyboardInterrupt that comes while a class is being made, as it is during imports."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _flushed(code: int) -> int:

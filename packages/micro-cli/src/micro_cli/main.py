@@ -8,9 +8,9 @@ import sys
 
 def main() -> None:
     """Ends the process with the command's exit code."""
-    for name in ("stdout", "stderr"):
+    for name, flag, mode in (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_WRONLY, "w"), ("stderr", os.O_WRONLY, "w")):
         if getattr(sys, name) is None:  # it was closed: `micro list >&-`
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flag), mode))
     try:
         if "_MICRO_COMPLETE" in os.environ:
             from micro_cli import completing

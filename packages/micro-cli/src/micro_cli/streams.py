@@ -9,11 +9,14 @@ from typing import Any
 import anyio
 import anyio.to_thread
 from micro import Stream
-from micro_core import EndOfStream, RPCError
+from micro_core import EndOfStream, RPCError, UnsupportedType
+from micro_core.errors import NotFound
 
-from micro_cli.calling import Asked, found
+from micro_cli.calling import Asked, found, not_there
 from micro_cli.connection import Connection
+from micro_cli.ending import Misused
 from micro_cli.output import emit
+from micro_cli.reading import reader_gone
 from micro_cli.values import parsed, request_of
 
 
@@ -36,7 +39,7 @@ async def converse(connection: Connection, asked: Asked) -> None:
             failed.append(error)
         tasks.cancel_scope.cancel()
     if failed:
-        raise failed[0]
+        raise not_there(failed[0], endpoint, asked) if isinstance(failed[0], NotFound) else failed[0]
 
 
 async def _print(stream: Stream[Any]) -> None:
@@ -47,13 +50,18 @@ async def _print(stream: Stream[Any]) -> None:
 async def _send(
     stream: Stream[Any], values: AsyncIterator[Any], failed: list[Exception], everything: anyio.CancelScope
 ) -> None:
-    """What the service thinks of it, the receiving side hears; a line that is no JSON ends it all."""
+    """What the service thinks of it, the receiving side hears; a line that cannot be sent ends it all."""
     try:
         async for value in values:
             await stream.send(value)
         await stream.end()
-    except (RPCError, EndOfStream):
-        return
+        await reader_gone()  # while there is something to send, it is sent whoever reads the answers
+        failed.append(BrokenPipeError())
+        everything.cancel()
+    except (RPCError, EndOfStream) as error:
+        if isinstance(error, RPCError) and isinstance(error.__cause__, UnsupportedType):
+            failed.append(Misused(error.detail))
+            everything.cancel()
     except Exception as error:
         failed.append(error)
         everything.cancel()

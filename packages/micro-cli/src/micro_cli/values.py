@@ -43,6 +43,8 @@ def parsed(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise Misused(f"this is not JSON: {_short(text)} ({error})") from None
+    except RecursionError:
+        raise Misused(f"this is nested too deeply: {_short(text)}") from None
 
 
 def piped() -> bool:
@@ -131,7 +133,7 @@ def _guess(text: str, go_type: str) -> Any:
         return _read(text, element, element)
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

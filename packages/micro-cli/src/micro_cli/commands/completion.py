@@ -12,19 +12,24 @@ SHELLS = ("bash", "zsh", "fish")
 BASH = """\
 _micro_completion() {
     local IFS=$'\\n'
-    COMPREPLY=($(COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD _MICRO_COMPLETE=bash micro 2>/dev/null))
+    COMPREPLY=($(COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD _MICRO_COMPLETE=bash micro 2>/dev/null)) \
+|| compopt -o default
     case "${COMPREPLY[0]}" in *=) compopt -o nospace ;; esac
 }
-complete -o default -F _micro_completion micro
+complete -F _micro_completion micro
 """
 
 ZSH = """\
 #compdef micro
 _micro_completion() {
     local -a found
-    found=("${(@f)$(COMP_WORDS="${(pj:\\n:)words}" COMP_CWORD=$((CURRENT - 1)) _MICRO_COMPLETE=zsh micro 2>/dev/null)}")
-    found=(${found:#})
-    if (( ${#found} )); then compadd -- ${found}; else _files; fi
+    local files=0 none=1
+    found=("${(@f)$(COMP_WORDS="${(pj:\\n:)words}" COMP_CWORD=$((CURRENT - 1)) \
+_MICRO_COMPLETE=zsh micro 2>/dev/null)}") || files=1
+    compadd -S '' -- ${(M)found:#*=} && none=0
+    compadd -- ${${found:#}:#*=} && none=0
+    (( files )) && _files && none=0
+    return none
 }
 compdef _micro_completion micro
 """
@@ -34,6 +39,7 @@ function _micro_completion
     set -l words (commandline -opc) (commandline -ct)
     COMP_WORDS=(string join \\n -- $words | string collect) COMP_CWORD=(math (count $words) - 1) \
 _MICRO_COMPLETE=fish micro 2>/dev/null
+    or __fish_complete_path (commandline -ct)
 end
 complete --no-files --command micro --arguments "(_micro_completion)"
 """

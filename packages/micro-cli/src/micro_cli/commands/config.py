@@ -45,5 +45,5 @@ def schema() -> None:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return ",".join(str(each) for each in value)
+        return ",".join(str(each) for each in value) or "-"
     return "-" if value is None or value == "" else str(value).lower() if isinstance(value, bool) else str(value)

@@ -17,23 +17,27 @@ from micro_cli.options import as_json, configured
 def command(overrides: dict[str, object], watch: bool, programs: bool) -> None:
     """The services that the registry knows."""
     from micro_cli.connection import Connection, connected
+    from micro_cli.reading import while_read
+    from micro_cli.remembered import remember
     from micro_cli.watching import follow
 
     async def work(connection: Connection) -> None:
         if watch:
-            await follow(await connection.registry(), programs=programs)
+            registry = await connection.registry()
+            await while_read(lambda: follow(registry, programs=programs))
         else:
-            _print(connection, await connection.all_records(), programs=programs)
+            found = await connection.all_records()
+            if not overrides:
+                remember(found)
+            _print(connection, found, programs=programs)
 
     connected(overrides, work)
 
 
 def _print(connection: Any, records: Iterable[Any], *, programs: bool) -> None:
     from micro_cli.output import emit, note, table
-    from micro_cli.remembered import remember
 
     found = sorted(records, key=lambda record: (record.name, record.version))
-    remember(found)
     if programs:
         for record in found:
             emit(_value(record))

@@ -17,10 +17,12 @@ def command(overrides: dict[str, object], topic: str, queue: str | None, count: 
     """Print the events of a topic as they come, until Ctrl-C."""
     from micro_cli.connection import Connection, connected
     from micro_cli.events import print_events
+    from micro_cli.reading import while_read
 
     async def work(connection: Connection) -> None:
         await connection.answering()
-        await print_events(await connection.broker(), topic, queue, count, programs=programs)
+        broker = await connection.broker()
+        await while_read(lambda: print_events(broker, topic, queue, count, programs=programs))
 
     try:
         connected(overrides, work)
