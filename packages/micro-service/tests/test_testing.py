@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import micro
@@ -26,11 +26,10 @@ class User:
     email: str
 
 
-class Mail:
+class Mail(Protocol):
     """The contract of a service that is not there."""
 
-    async def send(self, to: str) -> str:
-        raise NotImplementedError
+    async def send(self, to: str) -> str: ...
 
 
 class FakeMail:

@@ -22,7 +22,7 @@ from micro_core.errors import BadRequest
 from micro.context import current
 from micro.middleware import chain
 from micro.schema import value_of
-from micro.shapes import Method, Shape, methods_of
+from micro.shapes import EXAMPLE, Method, Shape, methods_of
 
 
 def instance_of(handler: object) -> object:
@@ -51,7 +51,9 @@ def handlers_of(handler: object, name: str | None = None, middleware: Sequence[M
     cls = type(instance)
     methods = methods_of(cls)
     if not methods:
-        raise ConfigurationError(f"{cls.__qualname__} has no public method to serve")
+        raise ConfigurationError(
+            f"{cls.__qualname__} has no public method to serve; write `{EXAMPLE.format(name='hello')}` in it"
+        )
     return [_handler(instance, method, name or cls.__name__, middleware) for method in methods]
 
 

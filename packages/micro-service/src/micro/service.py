@@ -89,7 +89,7 @@ class Service:
         subscriber_middleware: Sequence[SubscriberMiddleware] = (),
     ) -> None:
         if not name:
-            raise ConfigurationError("a service needs a name")
+            raise ConfigurationError(f'a service needs a name, not {name!r}; write micro.Service("greeter")')
         self._code, self._objects = split_kinds(
             {"server.version": version, **options},
             registry=registry,
@@ -160,7 +160,10 @@ class Service:
         if handler is None:
             return lambda decorated: self.handler(decorated, name=name)
         if inspect.isroutine(handler):
-            raise ConfigurationError(f"{handler.__qualname__} is a function; a handler is a class, or an object of one")
+            raise ConfigurationError(
+                f"{handler.__qualname__} is a function; a handler is a class, or an object of one: write "
+                f"`class Say:` with the method `async def {_method(handler)}(self, request: Request) -> Reply`"
+            )
         self._not_serving("handlers")
         self._handlers.append((handler, name))
         return handler
@@ -299,3 +302,7 @@ def _surrounding(made: Callable[[], AbstractAsyncContextManager[Any]]) -> Abstra
         f"lifespan {name} is neither an async generator nor an async context manager; "
         f"write `async def {getattr(made, '__name__', 'life')}(): …; yield`"
     )
+
+
+def _method(function: Callable[..., Any]) -> str:
+    return function.__name__ if function.__name__.isidentifier() else "hello"

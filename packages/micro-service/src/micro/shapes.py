@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _ITERATORS = (collections.abc.AsyncIterator, collections.abc.AsyncIterable, collections.abc.AsyncGenerator)
 _SYNC_ITERATORS = (collections.abc.Iterator, collections.abc.Iterable, collections.abc.Generator)
-_EXAMPLE = "async def {name}(self, request: Request) -> Reply"
+EXAMPLE = "async def {name}(self, request: Request) -> Reply"
 
 
 class Shape(Enum):
@@ -146,9 +146,9 @@ def method_of(cls: type[Any], name: str, *, blocking: bool = False) -> Method:
     hints = _hints(function, where)
     parameter, default = _parameter(function, where, bound=bound)
     if "return" not in hints:
-        raise ConfigurationError(f"{where} has no return annotation; write `{_EXAMPLE.format(name=name)}`")
+        raise ConfigurationError(f"{where} has no return annotation; write `{EXAMPLE.format(name=name)}`")
     if parameter and parameter not in hints:
-        raise ConfigurationError(f"{where}: {parameter!r} has no annotation; write `{_EXAMPLE.format(name=name)}`")
+        raise ConfigurationError(f"{where}: {parameter!r} has no annotation; write `{EXAMPLE.format(name=name)}`")
     marked: Marked = getattr(function, _MARK, Marked(None, False, {}))
     shape, request, reply = _shape(
         function, hints.get(parameter), _async(hints["return"]) if blocking else hints["return"], where

@@ -8,6 +8,8 @@ from typing import Any
 from micro_core import ConfigurationError
 from micro_core.loader import KINDS
 
+from micro.config.resolve import DEFAULTS
+
 
 def split_kinds(options: Mapping[str, Any], **kinds: object) -> tuple[dict[str, Any], dict[str, object]]:
     """Dotted keys for what was named, and the objects by kind. Raises ConfigurationError for neither."""
@@ -20,6 +22,8 @@ def split_kinds(options: Mapping[str, Any], **kinds: object) -> tuple[dict[str, 
         elif isinstance(given, KINDS[kind]):
             objects[kind] = given
         else:
-            wanted = KINDS[kind].__name__
-            raise ConfigurationError(f"{kind}={given!r} is neither a name nor an object of class micro_core.{wanted}")
+            raise ConfigurationError(
+                f"{kind}={given!r} is neither a name nor an object of class micro_core.{KINDS[kind].__name__}; write "
+                f'{kind}="{DEFAULTS[kind]}", or hand over such an object'
+            )
     return code, objects
