@@ -96,7 +96,8 @@ class HTTPClient:
 
         Raises:
             TransportError: `processed=False` when nothing was written (the dial failed), else True; reason DEADLINE at
-                the deadline, PROTOCOL for a reply that cannot be parsed, LIMIT for one over a limit, GONE when the peer closed.
+                the deadline, PROTOCOL for a reply that cannot be parsed, LIMIT for one over a limit, GONE when the peer
+                closed.
             ValueError: a header that would not be one, or a malformed address. Nothing was written.
         """
         loop = self._loop or self._running()

@@ -29,6 +29,9 @@ class Wire(Protocol):
     def write(self, data: bytes, /) -> None:
         """Sends it all, some time."""
 
+    def can_write_eof(self) -> bool:
+        """Whether the other direction outlives `write_eof`; under TLS it does not."""
+
     def write_eof(self) -> None:
         """Nothing more will be sent."""
 

@@ -303,9 +303,12 @@ class ServerConnection(asyncio.Protocol):
         if self._paused:
             self._paused = False
             self.wire.resume_reading()
+        if not self.wire.can_write_eof():
+            self.wire.close()
+            return
         try:
             self.wire.write_eof()
-        except (OSError, RuntimeError, NotImplementedError):
+        except (OSError, RuntimeError):
             self.wire.close()
             return
         self._hurry(_LINGER)

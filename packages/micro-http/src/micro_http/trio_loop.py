@@ -176,6 +176,10 @@ class TrioWire:
             self._paused = True
             self._protocol.pause_writing()
 
+    def can_write_eof(self) -> bool:
+        """Yes."""
+        return True
+
     def write_eof(self) -> None:
         """Nothing more will be sent."""
         self._eof = True

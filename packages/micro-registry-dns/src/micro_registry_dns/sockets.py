@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 import dns.exception
 from anyio.abc import SocketStream
-from dns._asyncbackend import Backend, DatagramSocket, StreamSocket  # where they are defined: the rest is untyped
+from dns.asyncbackend import Backend, DatagramSocket, StreamSocket
 
 
 class _Datagrams(DatagramSocket):
