@@ -288,7 +288,7 @@ def until(holds: Any) -> None:
         time.sleep(0.005)
 
 
-PROGRAM = """
+PROGRAM_BEGINS = """
 import os, sys, threading
 import micro, micro.sync
 
@@ -324,7 +324,14 @@ def call(name):
 
 def exit_of(child):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
 
+PROGRAM_ENDS = """
+server.stdin.close()
+server.wait()
+"""
+
+ONE_CHILD = """
 print(call("parent"), flush=True)
 with client.stream("greeter", "Say.Count", int, address=address) as numbers:
     numbers.send(3)
@@ -343,19 +350,51 @@ with client.stream("greeter", "Say.Count", int, address=address) as numbers:
         sys.exit(exit_of(again) + 1)
     print("child ended with", exit_of(child), flush=True)
     print(list(numbers), call("parent again"), flush=True)
-server.stdin.close()
-server.wait()
 """
+
+PREFORKED = """
+from concurrent.futures import ThreadPoolExecutor
+
+def worker():
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(call, map(str, range(40))))
+    assert answers == [f"Hello {at}" for at in range(40)], answers
+    assert [thread.name for thread in threading.enumerate()].count("micro-client") == 1
+    sys.exit(7)
+
+if sys.argv[2] == "used":
+    call("the master, before")
+workers = []
+for _ in range(3):
+    child = os.fork()
+    if not child:
+        worker()
+    workers.append(child)
+print([exit_of(worker) for worker in workers], call("master"), flush=True)
+"""
+
+
+def ran(tmp_path: Path, program: str, *arguments: str) -> list[str]:
+    """What the program printed, between its server's beginning and end."""
+    environment = {**os.environ, "MICRO_REGISTRY": "memory", "MICRO_BROKER": "memory"}
+    whole = PROGRAM_BEGINS + program + PROGRAM_ENDS
+    run = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", whole, *arguments]
+    done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("master", ["used", "unused"])
+def test_workers_that_a_master_forks_each_have_their_own(tmp_path: Path, backend: str, master: str) -> None:
+    assert ran(tmp_path, PREFORKED, backend, master) == ["[7, 7, 7] Hello master"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_fork_starts_afresh(tmp_path: Path, backend: str) -> None:
-    environment = {**os.environ, "MICRO_REGISTRY": "memory", "MICRO_BROKER": "memory"}
-    run = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PROGRAM, backend]
-    done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30, check=False)
-    assert done.stderr == ""
-    assert done.stdout.splitlines() == [
+    assert ran(tmp_path, ONE_CHILD, backend) == [
         "Hello parent",
         "0",
         "Hello child",
@@ -364,4 +403,3 @@ def test_a_fork_starts_afresh(tmp_path: Path, backend: str) -> None:
         "child ended with 4",
         "[1, 2] Hello parent again",
     ]
-    assert done.returncode == 0

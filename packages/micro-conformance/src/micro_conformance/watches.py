@@ -52,7 +52,8 @@ class WatchConformance(ComponentSuite):
     def outage(self) -> Outage | None:
         """A function whose context makes the registry silent while it lasts; None where it cannot happen.
 
-        It is entered once the registry knows what the test put there, and returns when the silence is noticed.
+        It is given a registry that knows what the test put there, which may be nothing. From entering on no call is
+        answered; that watches have noticed is what the tests wait for.
         """
         return None
 
