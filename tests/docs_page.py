@@ -11,6 +11,7 @@ How a block is taken is said by its language and by the comment before it:
                                    for programs that count Ctrl-C as a failure
     <!-- with FILE of PAGE at HOST:PORT -->
                                    the console block, while that file of that page serves; its port is a free one
+    <!-- with a Consul agent -->   read here; run by `test_docs_deploy`, where there is one
     <!-- not run: why -->          a console block that is only read; the tests list them
     any other language             read, see `docs_read`
 """
@@ -35,6 +36,7 @@ from docs_read import Block, blocks, check, commands, compiled
 PATIENCE = 30.0
 """Seconds that a command may take."""
 
+AGENT = "with a Consul agent"
 BEHIND = re.compile(r"background(?: until (?P<signal>SIGTERM))?")
 SERVED = re.compile(r"with (?P<file>\S+) of (?P<page>\S+) at (?P<address>\S+)")
 
@@ -60,7 +62,7 @@ class Page:
             waiting = eval(compiled("\n" * block.line + block.text), vars(self.module))
             if inspect.iscoroutine(waiting):
                 self.runner.run(waiting)
-        elif block.language == "console" and not block.mark.startswith("not run: "):
+        elif block.language == "console" and block.mark != AGENT and not block.mark.startswith("not run: "):
             self.console(block)
 
     def console(self, block: Block) -> None:

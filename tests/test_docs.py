@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docs_page import BEHIND, SERVED, shown
+from docs_page import AGENT, BEHIND, SERVED, shown
 from docs_read import READERS, Block, blocks, check, commands, go
 from micro import errors
 from micro.config.settings import KEYS
@@ -45,9 +45,7 @@ def test_every_block_of_code_of_the_page_is_run(page: str, tmp_path: Path, surro
 
 NOT_RUN = {
     ("tutorial.md", "the tests have everything installed"),
-    ("tutorial.md", "needs a Consul agent"),
     ("how-to/choose-a-registry.md", "opens a port to the network"),
-    ("how-to/deploy-under-systemd.md", "needs a Consul agent"),
 }
 """The console blocks that nobody runs, all of them, each with the reason that its page gives."""
 
@@ -82,7 +80,7 @@ def test_no_block_of_the_page_escapes_being_run(page: str) -> None:
     assert not re.search(r"^ *~~~|\{code\}|\{literalinclude\}|\.\. code", text, re.MULTILINE), "a block in another way"
     for block in found:
         check(block)
-        marked = not block.mark or block.mark.startswith("not run: ")
+        marked = block.mark in ("", AGENT) or block.mark.startswith("not run: ")
         assert marked or BEHIND.fullmatch(block.mark) or SERVED.fullmatch(block.mark), f"line {block.line}"
         assert not block.mark or block.language == "console", f"line {block.line}: a mark says how commands run"
     assert text.count("<!-- ") == sum(1 for block in found if block.mark)
@@ -178,9 +176,6 @@ def test_every_error_has_an_entry() -> None:
     assert entries("errors.md") >= {f"micro.errors.{name}" for name in ours | {"Outcome"}}
     assert ours <= set(errors.__all__)
     assert all(getattr(errors, name).__doc__ for name in ours)
-
-
-OWN_ERROR = re.compile(r"^class ([a-zA-Z]\w+)\([\w.]*(?:MicroError|RPCError|ConfigurationError)\)", re.MULTILINE)
 
 
 def test_no_package_has_errors_of_its_own_that_users_meet() -> None:

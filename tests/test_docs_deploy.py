@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from docs_page import free_port
-from docs_read import Block, blocks, dockerfile, documents, ini
+from consul_agent import Agent, binary_for_tests
+from consul_agent import running as running_agent
+from docs_page import AGENT, free_port
+from docs_read import Block, blocks, commands, dockerfile, documents, ini
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -171,3 +173,40 @@ def test_systemd_knows_every_line_of_the_unit(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert path.name not in done.stderr, done.stderr
+
+
+@pytest.fixture
+def agent() -> Iterator[Agent]:
+    with running_agent(Agent(binary_for_tests())) as agent:
+        yield agent
+
+
+def with_agent(page: str) -> str:
+    """The one command of a page that asks for an agent."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    ((command, _),) = (found for block in blocks(text) if block.mark == AGENT for found in commands(block.text))
+    return command
+
+
+def test_nobody_else_asks_for_an_agent() -> None:
+    asking = {path.name for path in DOCS.rglob("*.md") if f"<!-- {AGENT} -->" in path.read_text(encoding="utf-8")}
+    assert asking == {"tutorial.md", SYSTEMD}
+
+
+def test_the_doctor_finds_the_agent_well(agent: Agent, plain: dict[str, str], tmp_path: Path) -> None:
+    command, environment = with_agent(f"how-to/{SYSTEMD}"), {**plain, "CONSUL_HTTP_ADDR": agent.address}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "consul" in done.stdout
+
+
+def test_the_tutorials_greeter_is_found_through_the_agent(agent: Agent, plain: dict[str, str], greeter: Path) -> None:
+    environment = {**plain, "CONSUL_HTTP_ADDR": agent.address}
+    with running(["bash", "-c", f"exec env {with_agent('tutorial.md')}"], greeter, environment):
+        call = "until MICRO_REGISTRY=consul micro call greeter Say.Hello name=Ada 2> /dev/null; do sleep 0.1; done"
+        done = subprocess.run(
+            ["bash", "-c", call], env=environment, capture_output=True, text=True, timeout=30, check=True
+        )
+        assert done.stdout == '{"message": "Hello Ada"}\n'
