@@ -279,6 +279,11 @@ async def test_nodes_are_chosen_by_version_and_metadata(memory: Kinds) -> None:
         assert await who(version="1") == {"one"}
         assert await who(where={"zone": "b"}) == {"two"}
         assert await who(where=not_one) == {"two"}
+        assert await who(where={"version": "2"}) == await who(version="2", where={"version": "2"}) == {"two"}
+        with pytest.raises(micro.errors.ServiceNotFound):
+            await who(where={"version": "1", "zone": "b"}, timeout=0.1)
+        with pytest.raises(ValueError, match="two versions"):
+            await who(version="1", where={"version": "2"})
         answer = await client.call_response("nobody", "Say.Hello", Question("Ada"), Answer, address=one.address)
         assert answer.value == Answer("Hello Ada")
 

@@ -129,7 +129,8 @@ class Caller:
             metadata: goes along, beside what came with the call being served.
             address: call this `host:port`, without asking discovery.
             version: call nodes of that version only.
-            where: node metadata that must be equal, or a function of record and node.
+            where: node metadata that must be equal, `version` being the node's version; or a function of record and
+                node.
             key: affinity, for selectors that know it.
             errors: classes of your own under `micro.errors.RPCError` that may come back as what they were raised as;
                 all others come as the class of their code, with `type_name` and `details`.
@@ -139,6 +140,7 @@ class Caller:
             ConfigurationError: `errors` names what cannot be revived; nothing was sent.
             DecodeError: the reply is not of the type asked for; the call was processed.
             TypeError: an unknown option.
+            ValueError: two different versions.
 
         A cancelled call is cancelled at the server, too.
         """

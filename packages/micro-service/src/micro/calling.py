@@ -78,12 +78,16 @@ def check(options: AnyOptions, kind: type[Any]) -> None:
 
 
 def filter_of(version: str | None, where: Where | None) -> Filter | None:
-    """The nodes that a caller asks for, or None for any."""
+    """The nodes that a caller asks for, or None for any. Raises ValueError for two versions."""
     if version is None and where is None:
         return None
     if where is None or callable(where):
         return Filter(version, predicate=where)
-    return Filter(version, labels=frozenset(where.items()))
+    labels = dict(where)
+    wanted = labels.pop("version", version)
+    if version not in (None, wanted):
+        raise ValueError(f"no node is of two versions: version={version!r}, where={{'version': {wanted!r}}}")
+    return Filter(wanted, labels=frozenset(labels.items()))
 
 
 def key_of(key: Key | None) -> bytes | None:
