@@ -22,6 +22,10 @@ class TestMdnsRegistry(RegistryConformance):
         options = MdnsRegistry.Options(interfaces=("127.0.0.1",), port=port)
         return lambda: MdnsRegistry(options)
 
+    def options_for_doctor(self, cls: type[MdnsRegistry]) -> list[MdnsRegistry.Options]:
+        """Another address than one of this host's, too."""
+        return [cls.Options(interfaces=(address,)) for address in ("127.0.0.1", "192.0.2.1")]
+
     @pytest.fixture
     def plant_unreadable(self, port: int) -> Callable[[Registry, str], Awaitable[None]]:
         async def plant(registry: Registry, name: str) -> None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeAlias, TypeVar
 from uuid import uuid4
@@ -15,10 +16,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 from micro_core.component import Component
+from micro_core.doctor import Finding, findings_of
 from micro_core.loader import load
 from micro_core.options import option_fields
 
 P = ParamSpec("P")
+T = TypeVar("T")
 S = TypeVar("S", bound="Suite")
 
 Make: TypeAlias = Callable[[], AbstractAsyncContextManager[Any]]
@@ -72,6 +75,31 @@ class Suite:
             if not field.required:
                 assert field.read(field.default) == field.default, f"the default of {field.name} is not valid"
 
+    def test_what_micro_doctor_is_told_is_findings_in_time(self) -> None:
+        """Whatever it finds: as sentences of one line, without an exception, a thread left running or a long wait."""
+        cls = self.load_plugin()
+        before = set(threading.enumerate())
+        for options in self.options_for_doctor(cls):
+            for finding in _in_time(functools.partial(self.ask_doctor, options), self.patience):
+                assert finding.text, "a finding says what was found"
+                for text in (finding.text, finding.cure):
+                    assert not text or text.isprintable(), f"a finding is of sentences in one line: {text!r}"
+        left = [thread.name for thread in threading.enumerate() if thread not in before]
+        assert not left, f"micro_doctor leaves threads behind: {left}"
+
+    def options_for_doctor(self, cls: type[Any]) -> Sequence[Any]:
+        """The Options for which `micro_doctor` is asked: the defaults, where there are no required ones."""
+        if self.plugin is None or any(field.required for field in option_fields(cls.Options).values()):
+            return ()
+        return (cls.Options(),)
+
+    def ask_doctor(self, options: Any) -> Sequence[Finding]:
+        """What `micro doctor` is told. Raises BrokenPlugin when the hook fails or answers something else."""
+        if self.plugin is None:
+            pytest.skip("the suite declares no `plugin`, so no hook is loaded")
+        plugin = load(*self.plugin).plugin
+        return findings_of(plugin, options) if plugin is not None else ()
+
     def load_plugin(self) -> type[Any]:
         """The plugin's class, as a user gets it by name."""
         if self.plugin is None:
@@ -79,6 +107,25 @@ class Suite:
         kind, name = self.plugin
         cls: type[Any] = load(kind, name).cls
         return cls
+
+
+def _in_time(ask: Callable[[], T], patience: float) -> T:
+    answers: list[T] = []
+    failed: list[BaseException] = []
+
+    def asking() -> None:
+        try:
+            answers.append(ask())
+        except BaseException as error:  # for the test's own thread
+            failed.append(error)
+
+    thread = threading.Thread(target=asking, daemon=True)
+    thread.start()
+    thread.join(patience)
+    assert not thread.is_alive(), f"still not done after {patience} s"
+    if failed:
+        raise failed[0]
+    return answers[0]
 
 
 class ComponentSuite(Suite):

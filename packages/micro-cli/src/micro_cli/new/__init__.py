@@ -96,6 +96,7 @@ def _words(kind: str, name: str) -> dict[str, str]:
         "tests": ", ".join(f'"{needed}"' for needed in _needed_by_tests(kind)),
         "more_entry_points": content_type.replace("$module", module) if kind == "codec" else "",
         "options": _options(kind, name) if kind in _HAVE_ADDRESS else "",
+        "variable": _variable(kind, name),
         "run": f"{_selected(kind, name)}.venv/bin/python greeter.py",
         "suite": _suite(kind),
     }
@@ -107,11 +108,14 @@ def _needed_by_tests(kind: str) -> list[str]:
 
 
 def _options(kind: str, name: str) -> str:
-    variable = f"MICRO_{kind}_{name}_address".replace("-", "_").upper()
     return (
         "| Option | Environment | Default | |\n|---|---|---|---|\n"
-        f"| `address` | `{variable}` | empty | say here what it is |\n\n"
+        f"| `address` | `{_variable(kind, name)}` | empty | say here what it is |\n\n"
     )
+
+
+def _variable(kind: str, name: str) -> str:
+    return f"MICRO_{kind}_{name}_address".replace("-", "_").upper()
 
 
 def _selected(kind: str, name: str) -> str:
