@@ -183,7 +183,9 @@ class TransportConformance(ListenerConformance):
                     await client.open(address, dict(STREAM_HEAD), deadline=anyio.current_time() + 5)
 
     @bounded
-    async def test_a_reply_over_the_limit_is_told_from_one_that_cannot_be_parsed(self, make_transport: MakeTransport) -> None:
+    async def test_a_reply_over_the_limit_is_told_from_one_that_cannot_be_parsed(
+        self, make_transport: MakeTransport
+    ) -> None:
         if self.max_message is None:
             pytest.skip("declared: messages have no limit")
         too_large = b"x" * (self.max_message + 1)
