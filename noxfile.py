@@ -216,16 +216,23 @@ def downstream(session: nox.Session) -> None:
 
 
 def begin_every_kind(session: nox.Session, env: dict[str, str]) -> None:
-    """What `micro new plugin` of the wheel writes is installed beside the example, and lists itself."""
+    """What `micro new plugin` of the wheel writes is installed beside the example and lists itself.
+
+    Its suite is red and says what to write.
+    """
     install = [".venv/bin/pip", "install", "--no-index", "--find-links", str(WHEELHOUSE)]
     session.run(*install, "micro-cli", external=True, env=env)
     templates = ROOT / "packages" / "micro-cli" / "src" / "micro_cli" / "new" / "templates"
     kinds = sorted(path.name.removesuffix("_test.py.txt") for path in templates.glob("*_test.py.txt"))
     for kind in kinds:
         session.run(".venv/bin/micro", "new", "plugin", kind, "begun", external=True, silent=True)
-    session.run(*install, *(f"./micro-{kind}-begun" for kind in kinds), external=True, env=env)
+    session.run(*install, *(f"./micro-{kind}-begun[test]" for kind in kinds), external=True, env=env)
     for kind in kinds:
         session.run(".venv/bin/python", str(ROOT / "tests" / "lists_itself.py"), f"micro-{kind}-begun", external=True)
+        suite = [".venv/bin/pytest", "-q", "-k", "not uvloop and not trio", f"micro-{kind}-begun/tests"]
+        told = session.run(*suite, external=True, silent=True, env=env, success_codes=[1])
+        if "RuntimeError: write `" not in str(told):
+            session.error(f"the suite of the {kind} that was begun does not say what to write:\n{told}")
 
 
 @nox.session
