@@ -219,6 +219,37 @@ def test_a_config_file_that_is_wrong_is_exit_code_2(
     says(ended, 2, text)
 
 
+CONFIGURED = [*ASKING, *([each] for each in ("list", "health", "stats", "config", "plugins", "doctor"))]
+CONFIGURED += [["publish", "users", "a=1"], ["subscribe", "users"], ["run", "app"]]
+UNCONFIGURED = [["--help"], ["config", "schema"], ["plugins", "inspect", "mdns"], ["completion", "bash"]]
+
+
+@pytest.mark.parametrize("command", [*CONFIGURED, *UNCONFIGURED, ["new", "service", "x"]])
+def test_every_command_tells_of_a_wrong_type_and_of_a_secret_in_one_line_or_does_without(
+    micro_: Micro, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    (tmp_path / "app.py").write_text("import micro\nservice = micro.Service('app')\n")
+    (tmp_path / "micro.toml").write_text("[register]\nttl = []\n")
+    ended = micro_(*command)
+    if command not in CONFIGURED:
+        assert (ended.code, ended.err) == (0, [])
+        return
+    says(ended, 2, "[register] ttl in micro.toml: expected a duration, not []")
+    (tmp_path / "micro.toml").unlink()
+    monkeypatch.setenv("MICRO_REGISTRY", "consul")
+    monkeypatch.setenv("MICRO_REGISTRY_CONSUL_TOKEN_FILE", "/nowhere/token")
+    ended = micro_(*command)
+    if command == ["plugins"]:  # it says what is installed, whatever it is told
+        assert (ended.code, ended.err) == (0, [])
+    elif command == ["doctor"]:
+        assert ended.code == 2
+        assert any("the secret in /nowhere/token cannot be read" in line for line in ended.out)
+    else:
+        says(ended, 2, "TOKEN_FILE in the environment: the secret in /nowhere/token cannot be read")
+
+
 def test_a_secret_that_cannot_be_read_is_exit_code_2(micro_: Micro, install: Install) -> None:
     install("micro.registry", "vault", "micro_vault", VAULT)
     chosen = ("--registry", "vault", "-o", "registry.vault.token_file=/nowhere/token")

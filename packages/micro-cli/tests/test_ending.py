@@ -157,12 +157,29 @@ def on_terminal(*arguments: str, **variables: str) -> str:
     return told.decode().replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("command", ["get greeter", "doctor"])
-def test_a_narrow_terminal_without_colours_is_not_overrun(alone: None, greeters: list[int], command: str) -> None:
-    told = on_terminal(*command.split(), NO_COLOR="1", PYTHONIOENCODING="ascii", LC_ALL="C")
-    assert "\x1b[3" not in told
+def test_a_table_of_many_columns_is_a_line_per_cell_on_a_narrow_terminal(alone: None, greeters: list[int]) -> None:
+    told = on_terminal("stats", "greeter", NO_COLOR="1")
     assert max(map(len, told.splitlines())) <= 60
+    first, second = told.split("\n\n")
+    for block in (first, second):
+        cells = dict(line.split(maxsplit=1) for line in block.splitlines())
+        assert list(cells) == ["SERVICE", "NODE", "ADDRESS", "TIME", "UPTIME", "MEMORY", "THREADS", "GC"]
+        assert cells["SERVICE"] == "greeter"
+
+
+NEITHER = """
+list;get greeter;call greeter Say.Hello name=x;health;stats;plugins;plugins --check;config;doctor;--help;call --help
+"""
+
+
+@pytest.mark.parametrize("command", NEITHER.strip().split(";"))
+def test_no_command_overruns_a_narrow_terminal_that_has_neither_colours_nor_utf8(
+    alone: None, greeters: list[int], command: str
+) -> None:
+    told = on_terminal(*command.split(), NO_COLOR="1", PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert "\x1b" not in told
     assert told.isascii()
+    assert max(map(len, told.splitlines())) <= (60 if not command.startswith("call greeter") else 80)
 
 
 def test_there_are_colours_on_a_terminal_and_nowhere_else(alone: None, micro_: Micro) -> None:

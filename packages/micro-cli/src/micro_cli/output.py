@@ -68,12 +68,29 @@ def _on_terminal(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console = Console(color_system="auto" if coloured() else None)
     widths = [max(len(row[at]) for row in (headers, *rows)) for at in range(len(headers))]
     whole = _whole_columns(widths, console.width)
+    if not whole and sum(widths) + 2 * len(widths) > console.width:
+        _one_below_another(headers, rows, console.width)
+        return
     drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for at, header in enumerate(headers):
         drawn.add_column(header, overflow="fold", no_wrap=at in whole)
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))
     console.print(drawn)
+
+
+def _one_below_another(headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> None:
+    """A line per cell, for a terminal on which columns would be narrower than their headers."""
+    import textwrap
+
+    label = max(map(len, headers)) + 2
+    for at, row in enumerate(rows):
+        sys.stdout.write("\n" if at else "")
+        for header, cell in zip(headers, row, strict=True):
+            lines = textwrap.wrap(cell, max(20, width - label), break_on_hyphens=False) or ["-"]
+            sys.stdout.write(f"{header.ljust(label)}{lines[0]}\n")
+            sys.stdout.writelines(f"{' ' * label}{line}\n" for line in lines[1:])
+    sys.stdout.flush()
 
 
 NARROW, LEAST = 22, 12
