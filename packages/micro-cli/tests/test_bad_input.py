@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from micro_cli.nodes import Answer
+from micro_cli.rows import figures
+from micro_core import Node
 
 Micro = Callable[..., Any]
 Started = Callable[..., Any]
@@ -316,6 +319,12 @@ def test_run_says_what_is_wrong_with_a_module(
     if source is not None:
         (tmp_path / "app.py").write_text(source)
     says(micro_("run", target), 2, text)
+
+
+@pytest.mark.parametrize("reply", [None, [1], "fine", 3, {"uptime": "soon", "memory": None, "gc": {}}])
+def test_a_reply_of_another_shape_has_a_row_all_the_same(reply: object) -> None:
+    answer = Answer("greeter", "1", Node("greeter-1", "127.0.0.1:1"), 0.0, reply)
+    assert figures(answer) == ("-", "-", "-", "-")
 
 
 def test_control_characters_of_strangers_reach_no_terminal(micro_: Micro, greeters: list[int]) -> None:
