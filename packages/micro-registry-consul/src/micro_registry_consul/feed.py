@@ -1,12 +1,11 @@
 """What Consul says, kept current by blocking queries for as long as somebody watches.
 
 A query carries the index of the last answer and returns when something changed, or after `wait` seconds. The rules are
-Consul's own: an index that goes backwards starts anew, none is below 1, and one that stands still although the query
-came back early is a server that spins: such queries take turns, as failing ones do (`pace.py`), and so do those that
-come back early with a new index and nothing else too often.
+Consul's own: an index that goes backwards starts anew, none is below 1, and how often is limited (`pace.py`). These
+cost a turn of the client's each, and at most one request a second: a refusal, an index that went backwards, one that
+stands still although the query came back early, a list that lost all that was known, a query that was cut off at once.
 
-A failure starts anew, too: an agent that came back with nothing would let the old index wait in vain. After one that
-Consul answered with, the feed asks in its turn until a query with an index has succeeded. Nodes that are
+A failure starts anew, too: an agent that came back with nothing would let the old index wait in vain. Nodes that are
 missing from an answer departed only if they said so (`keeper.py`): a new agent, a revoked right and a proxy gone mad
 all answer an empty list. An answer without an index to wait on tells a revoked right apart: then what is known stays.
 """
@@ -27,15 +26,10 @@ from micro_core import Clock, RegistryUnavailable, ServiceRecord, Snapshot
 
 from micro_registry_consul.api import Answer, Api
 from micro_registry_consul.client import MAX_BLOCKING, Client, Silent
+from micro_registry_consul.pace import SPACING, Trust
 from micro_registry_consul.records import BadRecord, check_name, read_health, versions
 
 log = logging.getLogger("micro.registry.consul")
-
-JOIN = 0.01
-"""Seconds between a change and the next query, in which changes are joined."""
-
-BURST, REFILL = 30, 0.2
-"""Changes that are followed at once, and the seconds after which one more is."""
 
 MAX_DEPARTED = 10_000
 MAX_WARNED = 1_000
@@ -61,9 +55,8 @@ class Feed(ABC):
         self.users = 0
         self._index: int | None = None
         self._seen: Any = self
-        self._refused = False
-        self._credit = float(BURST)
-        self._paid = feeds.clock()
+        self._asked_at = feeds.clock()
+        self._trust = Trust(feeds.client.pace, feeds.clock)
 
     @property
     @abstractmethod
@@ -89,7 +82,8 @@ class Feed(ABC):
                 try:
                     await self._round()
                 except RegistryUnavailable as error:
-                    self._refused = self._refused or not isinstance(error, Silent)
+                    if not isinstance(error, Silent) or self._cut_off():
+                        self._trust.doubt(self._asked_at)
                     self._lost()
                 except Exception:
                     log.exception("following the Consul agent failed")
@@ -97,49 +91,55 @@ class Feed(ABC):
                     await self._feeds.client.pace.turn()
 
     async def _round(self) -> None:
-        clock, wait = self._feeds.clock, self._feeds.wait
-        async with self._feeds.connections:
-            if self._refused:
-                await self._feeds.client.pace.turn()
-            asked = clock()
-            answer = await self._feeds.client.block(
-                lambda api, token: self._query(api, token, self._index, f"{wait:g}s"), wait, in_turn=self._refused
-            )
+        answer = await self._ask()
         index, value = answer.value
-        news = value != self._seen
+        news, lost = value != self._seen, self._loses(value)
         before, self._index = self._index, _next_index(self._index, index)
-        if news and before is not None and self._loses(value):
+        if news and lost and before is not None:
             self._index = None  # the answer to that says whether it is for want of rights; this one does not
-            await self._feeds.client.pace.spare()
+            self._trust.doubt(self._asked_at)
             return
-        if answer.filtered and self._loses(value):
+        if answer.filtered and lost:
             raise RegistryUnavailable("Consul leaves out what the token may not read")
+        self._believe(value, news=news)
+        if before is not None:
+            await self._rest(before, news=news)
+
+    async def _ask(self) -> Answer:
+        client, wait, in_turn = self._feeds.client, self._feeds.wait, self._trust.doubted
+
+        def query(api: Api, token: str | None) -> Awaitable[Answer]:
+            self._asked_at = self._feeds.clock()
+            return self._query(api, token, self._index, f"{wait:g}s")
+
+        async with self._feeds.connections:
+            if in_turn:
+                await client.pace.turn()
+            return await client.block(query, wait, in_turn=in_turn)
+
+    def _cut_off(self) -> bool:
+        """Whether a query that should wait ended before anything can have happened to its agent."""
+        return self._index is not None and self._feeds.clock() - self._asked_at < SPACING
+
+    def _believe(self, value: Any, *, news: bool) -> None:
         try:
             self._take(value)
         except BadRecord as error:
             raise RegistryUnavailable(str(error)) from None
         self._seen = value
-        self._refused = self._refused and before is None
         if news or self.stale_since is not None or not self.asked:
             self.stale_since, self.asked = None, True
             self.wake()
-        early = clock() - asked < wait / 2
-        if news:
-            await self._spend()
-        elif before is not None and early:
-            await self._idle(spins=self._index is None or self._index == before)
 
-    async def _idle(self, *, spins: bool) -> None:
-        """After an answer that came early and told nothing, as happens when others change in Consul."""
-        pace = self._feeds.client.pace
-        await (pace.turn() if spins else pace.spare())
-
-    async def _spend(self) -> None:
-        """A little sleep after each change, and a longer one when they do not end."""
-        now = self._feeds.clock()
-        self._credit = min(float(BURST), self._credit + (now - self._paid) / REFILL) - 1
-        self._paid = now
-        await anyio.sleep(JOIN if self._credit >= 0 else REFILL)
+    async def _rest(self, before: int, *, news: bool) -> None:
+        """What is due after the answer to a query with an index, before the next."""
+        early = self._feeds.clock() - self._asked_at < self._feeds.wait / 2
+        if self._index is None or (early and self._index == before):
+            self._trust.doubt(self._asked_at)
+            return
+        self._trust.waited(self._asked_at)
+        if early and not self._trust.doubted:
+            await self._trust.spend(news=news)
 
     def _lost(self) -> None:
         self._index = None

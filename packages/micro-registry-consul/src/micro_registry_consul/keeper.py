@@ -46,6 +46,10 @@ SPREAD = 0.05
 """Seconds that watchers get to read a goodbye before the node's record goes."""
 
 
+class Forgotten(RegistryUnavailable):
+    """The agent answers, and does not keep what it is told."""
+
+
 @dataclass(eq=False, slots=True)
 class Held:
     """A node that is to be known: its record with that node alone; `service_id` is what the agent calls it."""
@@ -106,9 +110,9 @@ class Keeper:
             held.service_id = await self._service_id(held)
             await self._unsay(held.service_id)
             if not await self._put(held, check):
-                raise RegistryUnavailable(f"the Consul agent at {self._client.address} did not take {held.id!r}")
+                raise Forgotten(f"the Consul agent at {self._client.address} did not take {held.id!r}")
         if check is not None and not await self._pass(held):
-            raise RegistryUnavailable(f"the Consul agent at {self._client.address} forgot {held.id!r} at once")
+            raise Forgotten(f"the Consul agent at {self._client.address} forgot {held.id!r} at once")
         self._done(held)
 
     async def _service_id(self, held: Held) -> str:
@@ -234,6 +238,8 @@ class Keeper:
                 await self._beat(key, held, passing=now < held.expires - held.check_ttl)
             except RegistryUnavailable as error:
                 log.debug("%s could not be kept registered: %s", held.id, error)
+                if isinstance(error, Forgotten):
+                    await anyio.sleep(BEAT)  # three requests that succeeded, for nothing: no gate is closed by them
 
 
 def check_registration(service: ServiceRecord, ttl: float) -> None:
