@@ -51,7 +51,7 @@ def test_options_of_the_command_line_reach_the_service(start: Started, tmp_path:
             break
         assert "registry mdns" not in line
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0
+    assert process.wait(10) == 130
 
 
 def test_a_new_service_runs(micro_: Micro, start: Started, tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ class Secret:
             if stamp != self._stamp:
                 self._text = path.read_text(encoding="utf-8").strip()
                 self._stamp = stamp
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise OptionError(f"the secret in {path} cannot be read: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
             raise OptionError(f"the secret in {path} cannot be read: {error}") from error
 
     def __repr__(self) -> str:

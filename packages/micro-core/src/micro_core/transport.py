@@ -156,8 +156,8 @@ class Transport(Component, ABC):
         Raises:
             TransportError: with `processed=False` when no handler can have seen the call (the dial failed, nothing was
                 written), True when the outcome is unknown; reason DEADLINE at the deadline, REFUSED when the dial
-                failed, PROTOCOL for a reply that cannot be parsed, LIMIT for one whose body is over a limit, GONE when the
-                peer closed half way.
+                failed, PROTOCOL for a reply that cannot be parsed, LIMIT for one whose body is over a limit, GONE when
+                the peer closed half way.
             ValueError: a head with a line break, NUL or other byte that no header may hold, or a malformed address.
         """
 

@@ -34,8 +34,8 @@ def run(
     *services: Service,
     backend: str | None = None,
     command_line: Mapping[str, object] = MappingProxyType({}),
-) -> None:
-    """Serves until SIGINT or SIGTERM; then returns, when every service has stopped.
+) -> signal.Signals | None:
+    """Serves until SIGINT or SIGTERM; then returns which it was, when every service has stopped.
 
     Args:
         services: one or more, in one event loop.
@@ -43,18 +43,22 @@ def run(
         command_line: dotted keys that win over everything else, for a program that parses a command line; this function
             never does.
 
+    Returns:
+        The signal that ended it, None outside of the main thread, where none is listened to.
+
     Raises:
         SystemExit: 2 after a ConfigurationError, which is printed; 128 and the signal's number when a second signal
             came.
     """
     try:
-        forced = _run(services, backend, command_line)
+        ended = _run(services, backend, command_line)
     except ConfigurationError as error:
         _refuse(str(error))
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
-    if forced:
-        _exit(128 + forced)
+    if ended.forced:
+        _exit(128 + ended.forced)
+    return signal.Signals(ended.first) if ended.first else None
 
 
 def _refuse(text: str) -> NoReturn:
@@ -72,7 +76,7 @@ def _exit(code: int) -> NoReturn:
     raise SystemExit(code)
 
 
-def _run(services: Sequence[Service], backend: str | None, command_line: Mapping[str, object]) -> int:
+def _run(services: Sequence[Service], backend: str | None, command_line: Mapping[str, object]) -> Running:
     if not services:
         raise ConfigurationError("micro.run() needs at least one service")
     names = [service.name for service in services]
@@ -87,7 +91,7 @@ def _run(services: Sequence[Service], backend: str | None, command_line: Mapping
     anyio.run(running.main, backend=name, backend_options=options)
     if running.failed:
         raise running.failed[0]
-    return running.forced
+    return running
 
 
 def event_loop(name: str) -> tuple[str, dict[str, Any]]:
@@ -106,6 +110,7 @@ class Running:
 
     Attributes:
         failed: what ended a service that was not told to stop.
+        first: the number of the signal that ended them, or 0.
         forced: the number of the second signal, or 0.
     """
 
@@ -114,6 +119,7 @@ class Running:
         self._scopes: dict[Service, anyio.CancelScope] = {}
         self._serving: set[Service] = set()
         self.failed: list[Exception] = []
+        self.first = 0
         self.forced = 0
 
     async def main(self) -> None:
@@ -151,6 +157,7 @@ class Running:
                         scope.cancel()
                 else:
                     log.info("%s: stopping", signal.Signals(number).name)
+                    self.first = number
                     self._end()
 
     def _end(self) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+
 import click
 
+from micro_cli.ending import INTERRUPTED
 from micro_cli.options import configured
 
 HELP = """\
@@ -33,4 +36,5 @@ def command(overrides: dict[str, object], targets: tuple[str, ...], reload: bool
 
     from micro_cli.targets import services_of
 
-    micro.run(*services_of(targets), backend=backend, command_line=overrides)
+    if micro.run(*services_of(targets), backend=backend, command_line=overrides) is signal.SIGINT:
+        raise SystemExit(INTERRUPTED)
