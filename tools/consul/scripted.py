@@ -25,7 +25,7 @@ P = ParamSpec("P")
 Reply: TypeAlias = "tuple[int, dict[str, str], bytes]"
 Script: TypeAlias = "Callable[[Asked], Reply | Awaitable[Reply]]"
 
-QUIET = 0.02
+QUIET = 0.01
 """Seconds without a word on any socket after which everybody waits for the clock alone."""
 
 MAX_HEAD = 65536
