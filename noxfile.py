@@ -271,6 +271,13 @@ def soak(session: nox.Session) -> None:
     session.run("python", str(ROOT / "packages/micro-registry-mdns/tests/soak_mdns.py"), *session.posargs)
 
 
+@nox.session
+def soak_consul(session: nox.Session) -> None:
+    """Consul removes a node whose process was killed, about 90 s later (`-- --within 120`)."""
+    install_all(session, "test")
+    session.run("python", str(ROOT / "packages/micro-registry-consul/tests/soak_consul.py"), *session.posargs)
+
+
 @nox.session(venv_backend="none")
 def consul(session: nox.Session) -> None:
     """Builds a Consul agent for the tests into the cache, once (4 minutes, needs Go), and prints its path."""

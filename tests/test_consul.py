@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -42,6 +43,32 @@ def test_the_demo_tells_its_story_over_consul_by_a_variable_alone(agent: Agent) 
     lines = demo.stdout.splitlines()
     assert lines[-1].startswith("All of it happened")
     assert sum("0 failed" in line for line in lines) == 3
+
+
+def settings(**environment: str) -> dict[str, tuple[Any, str]]:
+    """What `micro config` shows of the registry: value and source by key."""
+    others = {key: value for key, value in os.environ.items() if not key.startswith(("MICRO_", "CONSUL_"))}
+    shown = subprocess.run(
+        [sys.executable, "-m", "micro_cli", "config", "--json"],
+        env={**others, "MICRO_REGISTRY": "consul", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "hush" not in shown.stdout
+    lines = [json.loads(line) for line in shown.stdout.splitlines()]
+    return {line["key"]: (line["value"], line["source"]) for line in lines}
+
+
+def test_the_agents_own_variables_are_shown_as_a_source_beneath_ours() -> None:
+    theirs = {"CONSUL_HTTP_ADDR": "10.0.0.1:8501", "CONSUL_HTTP_TOKEN": "hush"}
+    shown = settings(**theirs)
+    assert shown["registry.consul.address"] == (["10.0.0.1:8501"], "CONSUL_HTTP_ADDR in the environment")
+    assert shown["registry.consul.token"] == ("(secret)", "CONSUL_HTTP_TOKEN in the environment")
+    shown = settings(**theirs, MICRO_REGISTRY_ADDRESS="10.0.0.2:8500", MICRO_REGISTRY_CONSUL_TOKEN="hush, ours")
+    assert shown["registry.consul.address"] == (["10.0.0.2:8500"], "MICRO_REGISTRY_ADDRESS in the environment")
+    assert shown["registry.consul.token"] == ("(secret)", "MICRO_REGISTRY_CONSUL_TOKEN in the environment")
 
 
 class Say:

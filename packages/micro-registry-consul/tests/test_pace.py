@@ -119,7 +119,7 @@ async def test_a_server_that_spins_is_asked_once_a_second(grows: bool) -> None:
         assert once_a_second(server.gaps(12 if grows else 1))
 
 
-@TWO
+@simulated
 async def test_an_index_that_goes_backwards_starts_anew_and_none_is_below_1() -> None:
     indices = iter([50, 60, 20, 20])
 
@@ -146,7 +146,7 @@ async def test_an_index_that_goes_backwards_starts_anew_and_none_is_below_1() ->
         assert zero.asked[1].index == 1
 
 
-@TWO
+@simulated
 async def test_an_empty_list_is_no_goodbye() -> None:
     def script(asked: Asked) -> Reply:
         return answer([] if len(server.asked) > 1 else entries("a"), len(server.asked))
@@ -234,8 +234,9 @@ async def test_an_agent_that_forgets_each_registration_at_once_is_asked_once_a_s
         assert 30 <= len(server.asked) - before <= 60
 
 
+@pytest.mark.parametrize("unknown", [(404, {}, b"Unknown check ID"), (500, {}, b"Unknown check")])
 @simulated
-async def test_nodes_are_registered_again_within_5_s_of_an_agents_return_with_nothing() -> None:
+async def test_nodes_are_registered_again_within_5_s_of_an_agents_return_with_nothing(unknown: Reply) -> None:
     down, known = False, set[str]()
 
     async def script(asked: Asked) -> Reply:
@@ -245,7 +246,7 @@ async def test_nodes_are_registered_again_within_5_s_of_an_agents_return_with_no
         if asked.path.endswith("/service/register"):
             known.add(json.loads(asked.body)["id"])
         if "check/pass" in asked.path and id not in known:
-            return 404, {}, b"Unknown check ID"
+            return unknown
         if asked.index:
             await anyio.sleep(30)
         return answer({} if asked.path == "/v1/agent/services" else [] if "health" in asked.path else None)
@@ -366,7 +367,7 @@ async def test_news_that_do_not_end_are_followed_at_once_fifty_times_and_then_fi
         registry_at(server.address) as registry,
         registry.watch("greeter"),
     ):
-        await anyio.sleep(30)
+        await anyio.sleep(15)
     assert server.asked[50].at - server.asked[0].at < 1
     assert min(server.gaps(60)) == pytest.approx(0.2)
 

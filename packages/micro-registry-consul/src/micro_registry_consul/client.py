@@ -29,6 +29,9 @@ PATIENCE = 2.0
 KEEP_ALIVE = 30.0
 """Seconds that an idle connection is kept."""
 
+NO_DATACENTER = "No path to datacenter"
+"""What an agent answers to a query for a datacenter that it does not know."""
+
 CLOSE = 1.0
 """Seconds that closing may take."""
 
@@ -104,6 +107,19 @@ class Client:
         """The answer to a question before a change, among the changes; that it succeeds says nothing of those."""
         return (await self._request(Kind.WRITE, self._reads, call, self._access.timeout, opens=False)).value
 
+    async def check_datacenter(self) -> None:
+        """Raises RegistryUnavailable when a datacenter was chosen that the agent does not know."""
+        chosen = self._access.datacenter
+
+        async def known(api: Api, token: str | None) -> Answer:
+            answer: Answer = await api.catalog.datacenters()
+            if not isinstance(answer.value, list) or chosen not in answer.value:
+                raise base.ConsulException(NO_DATACENTER)
+            return answer
+
+        if chosen:
+            await self.ask_agent(known)
+
     async def read(self, call: Ask, limit: float) -> Any:
         """The answer to a query in `stale` mode within so many seconds, at most half of them before its turn."""
         began = self._clock()
@@ -142,7 +158,7 @@ class Client:
         finally:
             if held:
                 gate.lock.release()
-        if opens or gate.silent:
+        if (opens and answer.value is not False) or gate.silent:
             self.pace.succeeded(gate)
         self._succeeded(answer)
         return answer
@@ -190,6 +206,9 @@ class Client:
     def _refusal(self, at: int, error: Exception) -> str:
         address = self._access.addresses[at]
         said = " ".join(str(error).split())
+        if NO_DATACENTER in said:
+            cure = "set MICRO_REGISTRY_CONSUL_DATACENTER to one that `consul catalog datacenters` lists"
+            return f"the Consul agent at {address} knows no datacenter {self._access.datacenter!r}: {cure}"
         if not isinstance(error, base.ACLDisabled | base.ACLPermissionDenied):
             return f"the Consul agent at {address} answers: {said}"
         token = "the token" if self._access.token else "requests without a token"

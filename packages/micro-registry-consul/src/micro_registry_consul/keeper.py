@@ -16,11 +16,13 @@ from __future__ import annotations
 import logging
 import random
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import anyio
-from consul.base import Check  # type: ignore[import-untyped]
+from consul.base import Check, ConsulException  # type: ignore[import-untyped]
 from micro_core import Clock, RegistryUnavailable, ServiceRecord
 
+from micro_registry_consul.api import Answer, Api
 from micro_registry_consul.client import Client
 from micro_registry_consul.records import (
     GOODBYE,
@@ -106,6 +108,7 @@ class Keeper:
 
     async def _in_full(self, held: Held) -> None:
         check = ttl_check(held.check_ttl)
+        await self._client.check_datacenter()
         async with self._naming:
             held.service_id = await self._service_id(held)
             await self._unsay(held.service_id)
@@ -137,7 +140,16 @@ class Keeper:
 
     async def _pass(self, held: Held) -> bool:
         check = f"service:{held.service_id}"
-        return bool(await self._client.write(lambda api, token: api.agent.check.ttl_pass(check, token=token)))
+
+        async def beat(api: Api, token: str | None) -> Answer:
+            try:
+                return cast("Answer", await api.agent.check.ttl_pass(check, token=token))
+            except ConsulException as error:
+                if type(error) is not ConsulException:
+                    raise
+                return Answer(False, False)  # a 500, by which older agents say what newer ones say by 404
+
+        return bool(await self._client.write(beat))
 
     async def _listed(self, held: Held) -> bool:
         return (await self._own()).get(held.service_id) == held.record.name
