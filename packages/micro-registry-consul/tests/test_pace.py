@@ -17,7 +17,6 @@ from micro_registry_consul import ConsulRegistry
 from scripted import Asked, HangUp, Reply, answer, scripted, simulated
 
 pytestmark = pytest.mark.anyio
-TWO = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 
 
 def registry_at(*addresses: str, **options: Any) -> ConsulRegistry:
