@@ -131,7 +131,7 @@ async def test_a_reply_that_is_too_large_says_how_large_it_may_be(
             await client.call("greeter", "Say.Long", 5000, str)
         assert "limit of 1000" in caught.value.detail
         assert "(option message_limit)" in caught.value.detail
-        assert (caught.value.outcome.value, caught.value.attempts) == ("unknown", 1)
+        assert (caught.value.outcome.value, caught.value.attempts) == ("answered", 1)
         assert await client.call("greeter", "Say.Long", 500, str) == "x" * 500
 
 
