@@ -91,7 +91,6 @@ HOSTILE: dict[str, bytes] = {
     "http/1.2": b"GET / HTTP/1.2\r\nHost: a\r\n\r\n",
     "http/1.10": b"GET / HTTP/1.10\r\nHost: a\r\n\r\n",
     "http lower case": b"GET / http/1.1\r\nHost: a\r\n\r\n",
-    "http2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "tls hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "two spaces": b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
     "tab in request line": b"GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -1,4 +1,4 @@
-"""The HTTP transport keeps every promise of `Transport` and `Exchange`."""
+"""The HTTP transport keeps every promise of `Transport` and `Exchange`, in both versions of HTTP."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from micro_conformance import TransportConformance
+from micro_http import HTTP2
 from micro_transport_http import HTTPTransport
 
 
@@ -15,3 +16,11 @@ class TestHTTPTransport(TransportConformance):
     @pytest.fixture
     def make_transport(self) -> Callable[[], HTTPTransport]:
         return lambda: HTTPTransport(HTTPTransport.Options())
+
+
+class TestHTTP2Transport(TransportConformance):
+    plugin = ("transport", "http")
+
+    @pytest.fixture
+    def make_transport(self) -> Callable[[], HTTPTransport]:
+        return lambda: HTTPTransport(HTTPTransport.Options(http2=HTTP2.ALWAYS))

@@ -11,29 +11,42 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import select
 from collections.abc import Callable
+from enum import Enum
 from types import TracebackType
-from typing import Self, TypeVar, cast
+from typing import Self, TypeVar
 
 import anyio
-from micro_core import Message, Reset, TransportError
+from micro_core import Exchange, Head, Message, Reset, TransportError
 
 from micro_http.address import format_address, parse_address
+from micro_http.connection import NEVER, ClientPipe, Connection, Pool
+from micro_http.http2.client import HTTP2Client
+from micro_http.http2.decoder import Names
 from micro_http.limits import Limits
-from micro_http.loops import Loop, Timer, Waiter, Wire, current_loop
+from micro_http.loops import Loop, Timer, Wire, current_loop
 from micro_http.names import WireNames
 from micro_http.parse import Parser
-from micro_http.pipe import Pipe, PipeConnection
-from micro_http.tables import Malformed, Tables
+from micro_http.pipe import Pipe
+from micro_http.tables import Tables
 from micro_http.write import counted, header_block, request_start
 
 _SWEEP = 0.02
-_OVER_A_LIMIT = (413, 431)
-_NEVER = float("inf")
-_LARGE = 64 * 1024
 _POOLS = 1024
+_ALONE = 2
+"""Calls at a time that go over HTTP/1.1 though the peer speaks HTTP/2: alone they are quicker there."""
+
+_TELLS = "micro-http2"
 P = TypeVar("P", bound=asyncio.Protocol)
+
+
+class HTTP2(Enum):
+    """When a client speaks HTTP/2 without TLS."""
+
+    AUTO = "auto"
+    """To servers that said they do, for more calls than one or two at a time."""
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 class HTTPClient:
@@ -44,6 +57,7 @@ class HTTPClient:
         pool_size: idle connections that are kept per address.
         pool_ttl: seconds after which a connection is not used again, counted from its beginning.
         dial_timeout: seconds for a connection to be made.
+        http2: when HTTP/2 is spoken without TLS.
     """
 
     def __init__(
@@ -53,6 +67,7 @@ class HTTPClient:
         pool_size: int = 100,
         pool_ttl: float = 60.0,
         dial_timeout: float = 5.0,
+        http2: HTTP2 = HTTP2.AUTO,
     ) -> None:
         self.limits = Limits() if limits is None else limits
         self.names = WireNames()
@@ -60,11 +75,15 @@ class HTTPClient:
         self._pool_size = pool_size
         self._pool_ttl = pool_ttl
         self._dial_timeout = dial_timeout
-        self._pools: dict[str, _Pool] = {}
+        self._http2 = {HTTP2.AUTO: None, HTTP2.ALWAYS: True, HTTP2.NEVER: False}[http2]
+        self._alone = 0 if http2 is HTTP2.ALWAYS else _ALONE
+        self._http2_names = Names()
+        self.multiplexed: set[HTTP2Client] = set()
+        self._pools: dict[str, Pool] = {}
         self._pipes: set[Wire] = set()
         self._loop: Loop | None = None
         self._sweep: Timer | None = None
-        self.connections: set[_Connection] = set()
+        self.connections: set[Connection] = set()
 
     async def __aenter__(self) -> Self:
         self._loop = current_loop()
@@ -80,6 +99,8 @@ class HTTPClient:
             self._sweep = None
         for connection in tuple(self.connections):
             connection.abort()
+        for shared in tuple(self.multiplexed):
+            shared.abort()
         for wire in tuple(self._pipes):
             wire.abort()
         self._pools.clear()
@@ -96,19 +117,23 @@ class HTTPClient:
 
         Raises:
             TransportError: `processed=False` when nothing was written (the dial failed), else True; reason DEADLINE at
-                the deadline, PROTOCOL for a reply that cannot be parsed, LIMIT for one over a limit, GONE when the peer
-                closed.
+                the deadline, PROTOCOL for a reply that cannot be parsed, LIMIT for one over a limit, GONE
+                when the peer closed.
             ValueError: a header that would not be one, or a malformed address. Nothing was written.
         """
         loop = self._loop or self._running()
         pool = self._pools.get(address) or self._pool(address)
         head, body = request.head, request.body
-        start = pool.start
+        now = loop.clock()
+        connection = self._idle(pool, now) if deadline > now else None
+        if connection is None and pool.http2 and pool.open >= self._alone:
+            return await self._call_http2(pool, head, body, deadline)
+        start = pool.asking if pool.http2 is None else pool.start
         if ":path" in head or ":method" in head:
             start = request_start(head.get(":method", "POST"), head.get(":path", "/"), pool.host)
         block = (start, header_block(self.names, head), counted(body), body)
-        now = loop.clock()
-        connection = (self._idle(pool, now) if deadline > now else None) or await self._dial_for_call(pool, deadline)
+        if connection is None:
+            connection = await self._dial_for_call(pool, deadline)
         waiter = connection.begin(block, deadline)
         if self._sweep is None:
             self.watch()
@@ -117,7 +142,70 @@ class HTTPClient:
         except BaseException:
             connection.give_up(waiter)
             raise
+        if pool.http2 is None:
+            pool.http2 = reply.head.pop(_TELLS, None) == "1"
         return reply
+
+    async def _call_http2(self, pool: Pool, head: Head, body: bytes, deadline: float) -> Message:
+        loop = self._running()
+        now = loop.clock()
+        connection = self._shared(pool, now) or await self._dial_http2(pool, deadline)
+        stream = connection.call(head, body, deadline)
+        if self._sweep is None:
+            self.watch()
+        try:
+            reply: Message = await stream.waiter
+        except BaseException:
+            stream.give_up(Reset.CANCELLED)
+            raise
+        return reply
+
+    async def exchange(self, address: str, head: Head, *, deadline: float) -> Exchange | None:
+        """A stream over HTTP/2, or None where the peer speaks HTTP/1.1 or has not said yet."""
+        pool = self._pools.get(address) or self._pool(address)
+        if not pool.http2:
+            return None
+        connection = self._shared(pool, self._running().clock()) or await self._dial_http2(pool, deadline)
+        return connection.open(head)
+
+    def _shared(self, pool: Pool, now: float) -> HTTP2Client | None:
+        """A connection that takes one more call."""
+        for connection in reversed(pool.shared):
+            if connection.usable() and now - connection.born < self._pool_ttl:
+                return connection
+        return None
+
+    async def _dial_http2(self, pool: Pool, deadline: float) -> HTTP2Client:
+        """A new connection; those who want one meanwhile wait for it, too."""
+        loop = self._running()
+        while pool.dialing is not None:
+            with anyio.move_on_after(deadline - loop.clock()):
+                await pool.dialing.wait()
+            connection = self._shared(pool, loop.clock())
+            if connection is not None:
+                return connection
+        pool.dialing = anyio.Event()
+        try:
+            connection = await self._dial(pool.address, deadline, lambda: self._multiplexed(pool))
+        finally:
+            pool.dialing.set()
+            pool.dialing = None
+        if self.closed:
+            connection.abort()
+        pool.shared.append(connection)
+        return connection
+
+    def _multiplexed(self, pool: Pool) -> HTTP2Client:
+        def lost(connection: HTTP2Client) -> None:
+            self.multiplexed.discard(connection)
+            if connection in pool.shared:
+                pool.shared.remove(connection)
+            if not connection.link.settled:
+                pool.http2 = None
+
+        return HTTP2Client(
+            self._running(), self.limits, self._http2_names, pool.host, False, self.multiplexed.add, lost
+        )
 
     async def pipe(self, address: str, *, deadline: float) -> Pipe:
         """A fresh connection that belongs to the caller, who closes or resets it.
@@ -129,7 +217,7 @@ class HTTPClient:
         loop = self._running()
         parser = Parser(self.limits, self._tables, replies=True)
         connection = await self._dial(
-            address, deadline, lambda: _ClientPipe(self._pipes, loop, parser, self.limits.buffer)
+            address, deadline, lambda: ClientPipe(self._pipes, loop, parser, self.limits.buffer)
         )
         assert connection.pipe is not None
         if self.closed:
@@ -145,17 +233,17 @@ class HTTPClient:
         """What `Host` says for an address. Raises ValueError for a malformed one."""
         return (self._pools.get(address) or self._pool(address)).host
 
-    def _pool(self, address: str) -> _Pool:
+    def _pool(self, address: str) -> Pool:
         host, port = parse_address(address)
         named = format_address(host, port) if host else f"localhost:{port}"
         if len(self._pools) >= _POOLS:
             self._pools = {key: kept for key, kept in self._pools.items() if kept.idle}
-        pool = self._pools[address] = _Pool(address, named)
+        pool = self._pools[address] = Pool(address, named, self._http2)
         return pool
 
     # Connections
 
-    def _idle(self, pool: _Pool, now: float) -> _Connection | None:
+    def _idle(self, pool: Pool, now: float) -> Connection | None:
         """The connection that was used last and is still good."""
         idle = pool.idle
         while idle:
@@ -165,9 +253,9 @@ class HTTPClient:
             connection.abort()
         return None
 
-    async def _dial_for_call(self, pool: _Pool, deadline: float) -> _Connection:
+    async def _dial_for_call(self, pool: Pool, deadline: float) -> Connection:
         loop = self._running()
-        return await self._dial(pool.address, deadline, lambda: _Connection(self, loop, pool))
+        return await self._dial(pool.address, deadline, lambda: Connection(self, loop, pool))
 
     async def _dial(self, address: str, deadline: float, factory: Callable[[], P]) -> P:
         loop = self._running()
@@ -188,10 +276,10 @@ class HTTPClient:
             f"cannot connect to {address}: no answer within {self._dial_timeout:g} s", Reset.REFUSED, processed=False
         )
 
-    def kept(self, connection: _Connection) -> bool:
+    def kept(self, connection: Connection) -> bool:
         """Puts a clean connection back; False when there is no room."""
         idle = connection.pool.idle
-        if self._loop is None or len(idle) >= self._pool_size:
+        if self._loop is None or len(idle) >= (self._alone if connection.pool.http2 else self._pool_size):
             return False
         idle.append(connection)
         return True
@@ -212,7 +300,10 @@ class HTTPClient:
         for connection in tuple(self.connections):
             if connection.deadline <= now:
                 connection.expire()
-            elif connection.deadline is not _NEVER:
+            elif connection.deadline is not NEVER:
+                waiting = True
+        for shared in tuple(self.multiplexed):
+            if shared.sweep(now):
                 waiting = True
         if waiting:
             self.watch()
@@ -220,7 +311,7 @@ class HTTPClient:
     @property
     def connections_in_use(self) -> int:
         """Connections on which a call waits."""
-        return sum(connection.deadline != _NEVER for connection in self.connections)
+        return sum(connection.deadline != NEVER for connection in self.connections)
 
     @property
     def sweeping(self) -> bool:
@@ -236,155 +327,6 @@ class HTTPClient:
     def closed(self) -> bool:
         """Whether it was left, or not entered yet."""
         return self._loop is None
-
-
-class _Pool:
-    """The idle connections of one address, the last used at the end."""
-
-    __slots__ = ("address", "host", "idle", "start")
-
-    def __init__(self, address: str, host: str) -> None:
-        self.address = address
-        self.host = host
-        self.start = request_start("POST", "/", host)
-        self.idle: list[_Connection] = []
-
-
-class _Connection(asyncio.Protocol):
-    """One connection; at most one call at a time."""
-
-    __slots__ = ("_born", "_client", "_new_waiter", "_parser", "_poll", "_waiter", "_wire", "deadline", "pool")
-
-    def __init__(self, client: HTTPClient, loop: Loop, pool: _Pool) -> None:
-        self.pool = pool
-        self.deadline = _NEVER
-        self._client = client
-        self._new_waiter = loop.waiter
-        self._parser = Parser(client.limits, client.tables, replies=True)
-        self._waiter: Waiter | None = None
-        self._wire: Wire | None = None
-        self._born = loop.clock()
-        self._poll = select.poll()
-
-    def usable(self, now: float, ttl: float) -> bool:
-        """Whether a call may be made on it. The socket is asked, since the loop may not have looked at it yet."""
-        wire = self._wire
-        if wire is None or wire.is_closing() or now - self._born >= ttl:
-            return False
-        return not self._poll.poll(0)
-
-    def begin(self, parts: tuple[bytes, bytes, bytes, bytes], deadline: float) -> Waiter:
-        """Writes the request; the reply is the waiter's result."""
-        wire = self._wire
-        if wire is None or wire.is_closing():
-            raise TransportError(f"{self.pool.address} closed the connection", Reset.GONE, processed=False)
-        waiter = self._waiter = self._new_waiter()
-        self.deadline = deadline
-        if len(parts[3]) < _LARGE:
-            wire.write(b"".join(parts))
-        else:
-            wire.write(b"".join(parts[:3]))
-            wire.write(parts[3])
-        return waiter
-
-    def give_up(self, waiter: Waiter) -> None:
-        """Nobody waits for that reply any more. A connection that has it already may serve another call by now."""
-        if self._waiter is waiter:
-            self.abort()
-
-    def abort(self) -> None:
-        """Closes it at once; a call that waits fails with GONE."""
-        self._fail("the connection was closed", Reset.GONE)
-        if self._wire is not None:
-            self._wire.abort()
-
-    def expire(self) -> None:
-        """The deadline passed."""
-        self._fail(f"no reply from {self.pool.address} before the deadline", Reset.DEADLINE)
-        if self._wire is not None:
-            self._wire.abort()
-
-    def _fail(self, detail: str, reason: Reset) -> None:
-        waiter, self._waiter = self._waiter, None
-        self.deadline = _NEVER
-        if waiter is not None and not waiter.done():
-            waiter.set_exception(TransportError(detail, reason, processed=True))
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there."""
-        self._wire = cast("Wire", transport)
-        self._poll.register(self._wire.get_extra_info("socket").fileno(), select.POLLIN)
-        self._client.connections.add(self)
-        if self._client.closed:
-            self._wire.abort()
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes arrived."""
-        if self._waiter is None:
-            self.abort()
-            return
-        try:
-            self._parser.feed(data)
-            reply = self._parser.poll()
-        except Malformed as error:
-            reason = Reset.LIMIT if error.status in _OVER_A_LIMIT else Reset.PROTOCOL
-            self._fail(f"the reply of {self.pool.address} cannot be read: {error}", reason)
-            self.abort()
-            return
-        if reply is not None:
-            self._finish(reply)
-
-    def _finish(self, reply: Message) -> None:
-        waiter, self._waiter = self._waiter, None
-        self.deadline = _NEVER
-        clean = self._parser.keep_alive and not self._parser.partial
-        if waiter is None or waiter.done() or not clean or not self._client.kept(self):
-            self.abort()
-        if waiter is not None and not waiter.done():
-            waiter.set_result(reply)
-
-    def eof_received(self) -> bool:
-        """The peer sends nothing more."""
-        if self._waiter is not None:
-            try:
-                reply = self._parser.finish()
-            except Malformed:
-                reply = None
-            if reply is not None:
-                self._finish(reply)
-        when = "before its reply was complete" if self._parser.partial else "before it replied"
-        self._fail(f"{self.pool.address} closed the connection {when}", Reset.GONE)
-        self._forget()
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is no more."""
-        self._wire = None
-        self._client.connections.discard(self)
-        self._fail(f"the connection to {self.pool.address} was lost before it replied", Reset.GONE)
-        self._forget()
-
-    def _forget(self) -> None:
-        if self in self.pool.idle:
-            self.pool.idle.remove(self)
-
-
-class _ClientPipe(PipeConnection):
-    def __init__(self, pipes: set[Wire], loop: Loop, parser: Parser, buffer: int) -> None:
-        super().__init__(loop, parser, buffer)
-        self._pipes = pipes
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is there."""
-        super().connection_made(transport)
-        assert self.wire is not None
-        self._pipes.add(self.wire)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is no more."""
-        super().connection_lost(exc)
-        if self.wire is not None:
-            self._pipes.discard(self.wire)
 
 
 def _plainly(error: Exception) -> str:

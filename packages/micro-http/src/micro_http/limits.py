@@ -19,6 +19,7 @@ class Limits:
         idle_seconds: time after which a quiet connection is closed. Go Micro's clients do not retry on a pooled
             connection that was closed, so it is longer than the 60 s for which they keep one (WIRE §4).
         buffer: bytes that are read ahead of, or written ahead of, a slow reader.
+        streams: calls on one HTTP/2 connection at once.
     """
 
     head: int = 16 * 1024
@@ -29,3 +30,4 @@ class Limits:
     body_seconds: float = 15.0
     idle_seconds: float = 180.0
     buffer: int = 64 * 1024
+    streams: int = 256

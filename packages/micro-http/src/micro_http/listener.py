@@ -14,6 +14,8 @@ import anyio
 from micro_core import Accept, ConfigurationError, Head, Listener, Message
 
 from micro_http.address import format_address, parse_address
+from micro_http.http2.decoder import Names
+from micro_http.http2.server import HTTP2Server
 from micro_http.limits import Limits
 from micro_http.loops import Acceptor, Loop, Timer, Waiter, current_loop
 from micro_http.names import WireNames
@@ -36,6 +38,7 @@ class HTTPListener(Listener):
         limits: Limits,
         draining: Callable[[Head], Message],
         exchanges: Exchanges | None,
+        piped: Accept | None,
     ) -> None:
         self.address = address
         self.loop = loop
@@ -45,10 +48,12 @@ class HTTPListener(Listener):
         self.tables = Tables()
         self.exchanges = exchanges
         self.draining: Callable[[Head], Message] | None = None
+        self.http2_names = Names()
         self._accept = accept
+        self._accept_piped = accept if piped is None else piped
         self._refusal = draining
-        self.connections: set[ServerConnection] = set()
-        self._watched: set[ServerConnection] = set()
+        self.connections: set[ServerConnection | HTTP2Server] = set()
+        self._watched: set[ServerConnection | HTTP2Server] = set()
         self._timer: Timer | None = None
         self._idle_timer: Timer | None = None
         self._acceptor: Acceptor | None = None
@@ -63,11 +68,11 @@ class HTTPListener(Listener):
         self._acceptor = await self.loop.accept(bound, self._connection)
 
     def _connection(self) -> ServerConnection:
-        return ServerConnection(self, self._accept)
+        return ServerConnection(self, self._accept_piped)
 
     # What connections tell
 
-    def opened(self, connection: ServerConnection) -> None:
+    def opened(self, connection: ServerConnection | HTTP2Server) -> None:
         """A new connection."""
         self.connections.add(connection)
         if self._closed:
@@ -75,7 +80,18 @@ class HTTPListener(Listener):
         elif self._idle_timer is None:
             self._idle_timer = self.loop.call_later(self.limits.idle_seconds / 2, self._look_at_idle)
 
-    def closed(self, connection: ServerConnection) -> None:
+    def becomes_http2(self, connection: ServerConnection, data: bytes) -> None:
+        """Its first bytes say so."""
+        self.connections.discard(connection)
+        self._watched.discard(connection)
+        successor = HTTP2Server(self, self._accept, connection.wire)
+        self.connections.add(successor)
+        connection.wire.set_protocol(successor)
+        if self.draining is not None:
+            successor.drain()
+        successor.data_received(data)
+
+    def closed(self, connection: ServerConnection | HTTP2Server) -> None:
         """A connection is gone and its call has ended."""
         self.connections.discard(connection)
         self._watched.discard(connection)
@@ -86,7 +102,7 @@ class HTTPListener(Listener):
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
-    def watch(self, connection: ServerConnection) -> None:
+    def watch(self, connection: ServerConnection | HTTP2Server) -> None:
         """Calls its `expire` when it is due."""
         self._watched.add(connection)
         if self._timer is None and not self._closed:
@@ -119,6 +135,8 @@ class HTTPListener(Listener):
         that still arrive, on new connections too, are answered with what `draining` makes of their heads.
         """
         self.draining = self._refusal
+        for connection in tuple(self.connections):
+            connection.drain()
         while any(connection.busy for connection in self.connections) and self.clock() < deadline:
             self._changed = self.loop.waiter()
             with anyio.move_on_after(deadline - self.clock()):
@@ -200,6 +218,7 @@ async def listen(
     *,
     draining: Callable[[Head], Message] = unavailable,
     exchanges: Exchanges | None = None,
+    piped: Accept | None = None,
 ) -> HTTPListener:
     """Binds `host:port` and serves until it is closed (port 0: any free one; empty host: every interface).
 
@@ -214,7 +233,7 @@ async def listen(
     bound = await _bind(address)
     host, port = bound.getsockname()[:2]
     limits = Limits() if limits is None else limits
-    listener = HTTPListener(loop, format_address(host, port), accept, limits, draining, exchanges)
+    listener = HTTPListener(loop, format_address(host, port), accept, limits, draining, exchanges, piped)
     await listener.start_on(bound)
     return listener
 

@@ -50,6 +50,9 @@ class Wire(Protocol):
     def resume_reading(self) -> None:
         """Reads on."""
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+        """Another one takes over."""
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Sets how much may wait before the protocol is told."""
 

@@ -89,6 +89,11 @@ class Parser:
         return len(self._data) - self._pos
 
     @property
+    def unread(self) -> bytes:
+        """What was fed and not looked at yet."""
+        return self._data[self._pos :]
+
+    @property
     def partial(self) -> bool:
         """Whether a message has begun and not ended."""
         return self._pos < len(self._data) or self._head is not None

@@ -22,12 +22,13 @@ from micro_core import Accept, Message, Peer, Reset, StreamCall, UnaryCall
 
 from micro_http.address import format_address
 from micro_http.exchange import PipeExchange
+from micro_http.http2.frames import PREFACE
 from micro_http.loops import Wire
 from micro_http.names import WireNames
 from micro_http.parse import Parser
 from micro_http.pipe import Pipe
 from micro_http.tables import Malformed
-from micro_http.write import CLOSE, CONTINUE, OK, counted, header_block, reply_start
+from micro_http.write import CLOSE, CONTINUE, OK, TELLS, counted, header_block, reply_start
 
 if TYPE_CHECKING:
     from micro_http.listener import HTTPListener
@@ -50,6 +51,8 @@ class ServerConnection(asyncio.Protocol):
         "_backlog",
         "_call",
         "_exchange",
+        "_first",
+        "_fresh",
         "_go",
         "_in_body",
         "_keep",
@@ -62,6 +65,7 @@ class ServerConnection(asyncio.Protocol):
         "_paused",
         "_pipe",
         "_task",
+        "_tell",
         "due",
         "peer",
         "quiet",
@@ -87,6 +91,9 @@ class ServerConnection(asyncio.Protocol):
         self._lingering = False
         self._lost = False
         self._in_body = False
+        self._fresh = True
+        self._first = b""
+        self._tell = False
         self.wire: Wire = cast("Wire", None)
         self.peer = Peer("")
 
@@ -96,6 +103,9 @@ class ServerConnection(asyncio.Protocol):
         return self._call is not None
 
     # The connection
+
+    def drain(self) -> None:
+        """The next reply says it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there."""
@@ -108,6 +118,8 @@ class ServerConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
         self.quiet = False
+        if self._fresh and not (data := self._turns_into_http2(data)):
+            return
         if self._pipe is not None:
             self._pipe.data_received(data)
         elif not self._lingering:
@@ -117,6 +129,21 @@ class ServerConnection(asyncio.Protocol):
             elif self._parser.waiting > self._listener.limits.buffer:
                 self._paused = True
                 self.wire.pause_reading()
+
+    def _turns_into_http2(self, data: bytes) -> bytes:
+        """What is left for HTTP/1.1 of a connection's first bytes; held back while they may be HTTP/2's preface."""
+        data = self._first + data
+        self._first = b""
+        if data.startswith(PREFACE):
+            self._listener.becomes_http2(self, data)
+            return b""
+        if PREFACE.startswith(data):
+            self._first = data
+            self._hurry(self._listener.limits.head_seconds)
+            return b""
+        self._fresh = False
+        self.due = _NEVER
+        return data
 
     def eof_received(self) -> bool:
         """The peer sends nothing more."""
@@ -172,7 +199,7 @@ class ServerConnection(asyncio.Protocol):
         self.due = _NEVER
         if self._lingering or not self._may_write:
             self.wire.abort()
-        elif self._parser.partial:
+        elif self._parser.partial or self._first:
             self._refuse(Malformed(408, "the request did not arrive in time"))
 
     def close_now(self) -> None:
@@ -233,6 +260,7 @@ class ServerConnection(asyncio.Protocol):
 
     def _take(self, message: Message) -> None:
         head = message.head
+        self._tell = "micro-http2" in head and head.pop("micro-http2") == "ask"
         self._keep = self._parser.keep_alive
         self._go = head.get("user-agent", "").startswith(_GO)
         listener = self._listener
@@ -282,6 +310,8 @@ class ServerConnection(asyncio.Protocol):
             _log.exception("a reply could not be written")
             start, block, body, keep = reply_start("500"), b"", b"", False
         end = counted(body) if keep else CLOSE + counted(body)
+        if self._tell:
+            end = TELLS + end
         if len(body) < _LARGE:
             self.wire.write(b"".join((start, block, end, body)))
         else:

@@ -210,6 +210,10 @@ class TrioWire:
             self._may_read.set()
             self._may_read = None
 
+    def set_protocol(self, protocol: asyncio.Protocol) -> None:
+        """Another one takes over."""
+        self._protocol = protocol
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """How much may wait before the protocol is told."""
         self._high = _HIGH if high is None else high

@@ -19,6 +19,8 @@ EMPTY_CHUNKED = b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 CLOSE = b"\r\nConnection: close"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 OK = b"HTTP/1.1 200 OK"
+ASKS = b"\r\nMicro-Http2: ask"
+TELLS = b"\r\nMicro-Http2: 1"
 
 
 def header_block(names: WireNames, head: Head) -> bytes:

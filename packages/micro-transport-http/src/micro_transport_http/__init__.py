@@ -29,7 +29,7 @@ from micro_core import (
     hookimpl,
     option,
 )
-from micro_http import HTTPClient, HTTPListener, Limits, listen
+from micro_http import HTTP2, HTTPClient, HTTPListener, Limits, listen
 
 from micro_transport_http.streams import ServerExchange, ending, is_end, last_head, opened
 
@@ -52,6 +52,9 @@ class HTTPOptions:
     idle_timeout: float = option(180.0, help="seconds after which a server closes a quiet connection", minimum=0.001)
     buffer: int = option(64 * 1024, help="bytes read or written ahead of a slow reader", minimum=1024)
 
+    streams: int = option(256, help="calls that a peer may have on one HTTP/2 connection at once", minimum=1)
+    http2: HTTP2 = option(HTTP2.AUTO, help="without TLS: to servers that offer it (auto), always, or never")
+
     def limits(self) -> Limits:
         """As `micro_http` takes them."""
         return Limits(
@@ -63,6 +66,7 @@ class HTTPOptions:
             body_seconds=self.body_timeout,
             idle_seconds=self.idle_timeout,
             buffer=self.buffer,
+            streams=self.streams,
         )
 
 
@@ -78,6 +82,7 @@ class HTTPTransport(Transport):
             pool_size=options.pool_size,
             pool_ttl=options.pool_ttl,
             dial_timeout=options.dial_timeout,
+            http2=options.http2,
         )
         self._listeners: list[HTTPListener] = []
 
@@ -105,12 +110,20 @@ class HTTPTransport(Transport):
         self, address: str, head: Head, *, opening: Buffer = b"", verify_name: str | None = None, deadline: float
     ) -> Exchange:
         """See `Transport.open`. A head without `micro-stream` is given one, so that the peer knows a stream."""
-        return await opened(self._client, address, head, opening, deadline)
+        head = head.copy()
+        head.setdefault("micro-stream", head.get("micro-id", "0"))
+        exchange = await self._client.exchange(address, head, deadline=deadline)
+        return exchange or await opened(self._client, address, head, opening, deadline)
 
     async def listen(self, address: str, accept: Accept) -> Listener:
         """See `Transport.listen`. Calls that arrive while it drains get an unprocessed 503 (WIRE §12)."""
         listener = await listen(
-            address, partial(_accepted, accept), self._limits, draining=_leaving, exchanges=ServerExchange
+            address,
+            accept,
+            self._limits,
+            draining=_leaving,
+            exchanges=ServerExchange,
+            piped=partial(_accepted, accept),
         )
         self._listeners.append(listener)
         return listener

@@ -272,8 +272,6 @@ def _post(stub: bytes, body: bytes) -> bytes:
 
 async def opened(client: HTTPClient, address: str, head: Head, opening: Buffer, deadline: float) -> ClientExchange:
     """Dials and sends the opening message; see `Transport.open`."""
-    head = head.copy()
-    head.setdefault("micro-stream", head.get("micro-id", "0"))
     start = request_start(head.get(":method", "POST"), head.get(":path", "/"), client.host_of(address))
     header_block(client.names, head)
     pipe = await client.pipe(address, deadline=deadline)

@@ -1,0 +1,182 @@
+"""HTTP/1.1 connections of a client, and the pools that they wait in."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from typing import TYPE_CHECKING, cast
+
+import anyio
+from micro_core import Message, Reset, TransportError
+
+from micro_http.http2.client import HTTP2Client
+from micro_http.loops import Loop, Waiter, Wire
+from micro_http.parse import Parser
+from micro_http.pipe import PipeConnection
+from micro_http.tables import Malformed
+from micro_http.write import ASKS, request_start
+
+if TYPE_CHECKING:
+    from micro_http.client import HTTPClient
+
+NEVER = float("inf")
+_LARGE = 64 * 1024
+_OVER_A_LIMIT = (413, 431)
+
+
+class Pool:
+    """The idle connections of one address, the last used at the end."""
+
+    __slots__ = ("address", "asking", "dialing", "host", "http2", "idle", "open", "shared", "start")
+
+    def __init__(self, address: str, host: str, http2: bool | None) -> None:
+        self.address = address
+        self.host = host
+        self.http2 = http2
+        self.start = request_start("POST", "/", host)
+        self.asking = self.start + ASKS
+        self.idle: list[Connection] = []
+        self.open = 0
+        self.shared: list[HTTP2Client] = []
+        self.dialing: anyio.Event | None = None
+
+
+class Connection(asyncio.Protocol):
+    """One connection; at most one call at a time."""
+
+    __slots__ = ("_born", "_client", "_new_waiter", "_parser", "_poll", "_waiter", "_wire", "deadline", "pool")
+
+    def __init__(self, client: HTTPClient, loop: Loop, pool: Pool) -> None:
+        self.pool = pool
+        self.deadline = NEVER
+        self._client = client
+        self._new_waiter = loop.waiter
+        self._parser = Parser(client.limits, client.tables, replies=True)
+        self._waiter: Waiter | None = None
+        self._wire: Wire | None = None
+        self._born = loop.clock()
+        self._poll = select.poll()
+
+    def usable(self, now: float, ttl: float) -> bool:
+        """Whether a call may be made on it. The socket is asked, since the loop may not have looked at it yet."""
+        wire = self._wire
+        if wire is None or wire.is_closing() or now - self._born >= ttl:
+            return False
+        return not self._poll.poll(0)
+
+    def begin(self, parts: tuple[bytes, bytes, bytes, bytes], deadline: float) -> Waiter:
+        """Writes the request; the reply is the waiter's result."""
+        wire = self._wire
+        if wire is None or wire.is_closing():
+            raise TransportError(f"{self.pool.address} closed the connection", Reset.GONE, processed=False)
+        waiter = self._waiter = self._new_waiter()
+        self.deadline = deadline
+        if len(parts[3]) < _LARGE:
+            wire.write(b"".join(parts))
+        else:
+            wire.write(b"".join(parts[:3]))
+            wire.write(parts[3])
+        return waiter
+
+    def give_up(self, waiter: Waiter) -> None:
+        """Nobody waits for that reply any more. A connection that has it already may serve another call by now."""
+        if self._waiter is waiter:
+            self.abort()
+
+    def abort(self) -> None:
+        """Closes it at once; a call that waits fails with GONE."""
+        self._fail("the connection was closed", Reset.GONE)
+        if self._wire is not None:
+            self._wire.abort()
+
+    def expire(self) -> None:
+        """The deadline passed."""
+        self._fail(f"no reply from {self.pool.address} before the deadline", Reset.DEADLINE)
+        if self._wire is not None:
+            self._wire.abort()
+
+    def _fail(self, detail: str, reason: Reset) -> None:
+        waiter, self._waiter = self._waiter, None
+        self.deadline = NEVER
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(TransportError(detail, reason, processed=True))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
+        self._wire = cast("Wire", transport)
+        self._poll.register(self._wire.get_extra_info("socket").fileno(), select.POLLIN)
+        self._client.connections.add(self)
+        self.pool.open += 1
+        if self._client.closed:
+            self._wire.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes arrived."""
+        if self._waiter is None:
+            self.abort()
+            return
+        try:
+            self._parser.feed(data)
+            reply = self._parser.poll()
+        except Malformed as error:
+            reason = Reset.LIMIT if error.status in _OVER_A_LIMIT else Reset.PROTOCOL
+            self._fail(f"the reply of {self.pool.address} cannot be read: {error}", reason)
+            self.abort()
+            return
+        if reply is not None:
+            self._finish(reply)
+
+    def _finish(self, reply: Message) -> None:
+        waiter, self._waiter = self._waiter, None
+        self.deadline = NEVER
+        clean = self._parser.keep_alive and not self._parser.partial
+        if waiter is None or waiter.done() or not clean or not self._client.kept(self):
+            self.abort()
+        if waiter is not None and not waiter.done():
+            waiter.set_result(reply)
+
+    def eof_received(self) -> bool:
+        """The peer sends nothing more."""
+        if self._waiter is not None:
+            try:
+                reply = self._parser.finish()
+            except Malformed:
+                reply = None
+            if reply is not None:
+                self._finish(reply)
+        when = "before its reply was complete" if self._parser.partial else "before it replied"
+        self._fail(f"{self.pool.address} closed the connection {when}", Reset.GONE)
+        self._forget()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is no more."""
+        self._wire = None
+        self._client.connections.discard(self)
+        self.pool.open -= 1
+        self._fail(f"the connection to {self.pool.address} was lost before it replied", Reset.GONE)
+        self._forget()
+
+    def _forget(self) -> None:
+        if self in self.pool.idle:
+            self.pool.idle.remove(self)
+
+
+class ClientPipe(PipeConnection):
+    """A connection that is a pipe, and is closed with its client."""
+
+    def __init__(self, pipes: set[Wire], loop: Loop, parser: Parser, buffer: int) -> None:
+        super().__init__(loop, parser, buffer)
+        self._pipes = pipes
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
+        super().connection_made(transport)
+        assert self.wire is not None
+        self._pipes.add(self.wire)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is no more."""
+        super().connection_lost(exc)
+        if self.wire is not None:
+            self._pipes.discard(self.wire)

@@ -1,0 +1,261 @@
+"""The messages of one stream, both ways: each behind gRPC's prefix of five bytes, a zero and the length."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import deque
+
+from micro_core import Buffer, EndOfStream, Exchange, Head, Peer, Reset, TransportError
+
+from micro_http.http2 import faults as code
+from micro_http.http2.driver import Driver
+from micro_http.http2.frames import PREFIX
+from micro_http.http2.sending import Stream
+from micro_http.loops import Waiter
+
+_YIELD_EVERY = 32
+_ENOUGH = 16_384
+
+REASONS = {
+    code.CANCEL: Reset.CANCELLED,
+    code.NO_ERROR: Reset.CANCELLED,
+    code.REFUSED_STREAM: Reset.REFUSED,
+    code.INTERNAL_ERROR: Reset.GONE,
+}
+CODES = {
+    Reset.CANCELLED: code.CANCEL,
+    Reset.DEADLINE: code.CANCEL,
+    Reset.GONE: code.CANCEL,
+    Reset.REFUSED: code.REFUSED_STREAM,
+    Reset.PROTOCOL: code.PROTOCOL_ERROR,
+    Reset.LIMIT: code.ENHANCE_YOUR_CALM,
+}
+
+
+def framed(head: Head) -> bool:
+    """Whether bodies are messages behind a prefix."""
+    return (
+        "micro-endpoint" in head
+        or "micro-stream" in head
+        or head.get("content-type", "").startswith("application/grpc")
+    )
+
+
+class Channel:
+    """What arrived and was not received, what was sent and did not go out.
+
+    `send` waits while the peer's window is closed or its connection does not take more; what nobody receives keeps our
+    own window closed.
+
+    Attributes:
+        ready: messages that nobody has received yet.
+        over: why nothing more comes or goes.
+        ended: whether the peer ended its side.
+    """
+
+    __slots__ = (
+        "_driver",
+        "_limit",
+        "_missing",
+        "_parts",
+        "_receiver",
+        "_sender",
+        "_sent",
+        "_stream",
+        "_taken",
+        "ended",
+        "over",
+        "ready",
+    )
+
+    def __init__(self, driver: Driver, stream: Stream, limit: int) -> None:
+        self.ready: deque[bytes] = deque()
+        self.over: TransportError | None = None
+        self.ended = False
+        self._driver = driver
+        self._stream = stream
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._missing = 0
+        self._taken = 0
+        self._sent = 0
+        self._receiver: Waiter | None = None
+        self._sender: Waiter | None = None
+
+    # What the stream is told
+
+    def data(self, data: bytes, end: bool) -> None:
+        """Bytes arrived."""
+        if self._missing:
+            self._parts.append(data)
+            self._missing -= len(data)
+            if self._missing > 0 and not end:
+                return self._account()
+            data = b"".join(self._parts)
+            self._parts.clear()
+        if self._split(data):
+            if end:
+                if self._parts:
+                    self._driver.link.reset(self._stream.number, code.PROTOCOL_ERROR, "the stream ended in a message")
+                    return None
+                self.ended = True
+            self._account()
+            wake(self._receiver)
+        return None
+
+    def _split(self, data: bytes) -> bool:
+        pos, end, unpack, add = 0, len(data), PREFIX.unpack_from, self.ready.append
+        self._missing = 0
+        while pos < end:
+            if end - pos < 5:
+                self._missing = 5 - end + pos
+                break
+            packed, size = unpack(data, pos)
+            if packed or size > self._limit:
+                self._driver.link.reset(
+                    self._stream.number, code.ENHANCE_YOUR_CALM, _refused(packed, size, self._limit)
+                )
+                return False
+            stop = pos + 5 + size
+            if stop > end:
+                self._missing = stop - end
+                break
+            add(data[pos + 5 : stop])
+            pos = stop
+        if pos < end:
+            self._parts.append(data[pos:] if pos else data)
+        return True
+
+    def _account(self) -> None:
+        """Opens the window for what the reader waits for: the rest of a message, or the next."""
+        if not self.ready and self._stream.held:
+            self._taken = 0
+            self._driver.link.took(self._stream, self._stream.held)
+
+    def end(self) -> None:
+        """The peer ended its side."""
+        self.ended = True
+        wake(self._receiver)
+
+    def fail(self, reason: Reset, text: str, processed: bool) -> None:
+        """It is over."""
+        if self.over is None:
+            self.over = TransportError(text, reason, processed=processed)
+            wake(self._receiver)
+            wake(self._sender)
+
+    def sent(self) -> None:
+        """The peer takes more."""
+        wake(self._sender)
+
+    # What its user does
+
+    async def recv(self) -> bytes | None:
+        """The next message, or None once the peer has ended. Raises TransportError behind what had arrived."""
+        ready = self.ready
+        while not ready:
+            if self.ended:
+                return None
+            if self.over is not None:
+                raise self.again()
+            self._receiver = self._driver.loop.waiter()
+            await self._receiver
+        body = ready.popleft()
+        self._taken += len(body) + 5
+        if not ready:
+            self._account()
+        elif self._taken >= _ENOUGH:
+            taken, self._taken = min(self._taken, self._stream.held), 0
+            self._driver.link.took(self._stream, taken)
+        return body
+
+    async def room(self) -> None:
+        """Returns once the peer takes more. Raises TransportError when it is over."""
+        self._sent += 1
+        if self._sent % _YIELD_EVERY == 0:
+            await self._driver.loop.checkpoint()
+        driver, stream = self._driver, self._stream
+        while (stream.blocked or not driver.may_write) and self.over is None:
+            self._sender = driver.loop.waiter()
+            driver.senders.add(self)
+            try:
+                await self._sender
+            finally:
+                driver.senders.discard(self)
+        if self.over is not None:
+            raise self.again()
+
+    def again(self) -> TransportError:
+        """The error, anew for each who asks."""
+        over = self.over
+        assert over is not None
+        return TransportError(str(over), over.reason, processed=over.processed)
+
+
+class HTTP2Exchange(Exchange):
+    """One side of a stream over HTTP/2: messages as DATA, the end as END_STREAM, a trailer as trailers."""
+
+    __slots__ = ("_channel", "_driver", "_ended", "_over", "_stream")
+
+    def __init__(self, driver: Driver, stream: Stream, channel: Channel, request: Head, peer: Peer) -> None:
+        self.request = request
+        self.reply = {}
+        self.trailer = {}
+        self.peer = peer
+        self._driver = driver
+        self._stream = stream
+        self._channel = channel
+        self._ended = False
+        self._over = False
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Writes the head, once."""
+
+    async def send(self, body: Buffer) -> None:
+        """See `Exchange.send`."""
+        if self._ended:
+            raise TransportError("this side of the exchange has ended", Reset.CANCELLED, processed=True)
+        channel = self._channel
+        await channel.room()
+        self._begin()
+        self._driver.link.gather(self._stream, PREFIX.pack(0, len(body)), bytes(body))
+
+    async def end(self, trailer: Head | None = None, body: Buffer = b"") -> None:
+        """See `Exchange.end`; `body` is not carried."""
+        if self._ended:
+            return
+        if trailer:
+            self._driver.link.encoder.check(trailer)
+        await self._channel.room()
+        self._begin()
+        self._ended = True
+        self._driver.link.finish(self._stream, trailer)
+
+    async def recv(self) -> bytes:
+        """See `Exchange.recv`."""
+        if not self._over:
+            body = await self._channel.recv()
+            if body is not None:
+                return body
+            self._over = True
+        raise EndOfStream("the peer ended the stream")
+
+    def reset(self, reason: Reset) -> None:
+        """See `Exchange.reset`."""
+        if self._ended and (self._over or self._channel.ended):
+            return
+        self._channel.fail(reason, f"the exchange was reset: {reason.value}", True)
+        self._driver.link.reset(self._stream.number, CODES[reason])
+
+
+def wake(waiter: Waiter | None) -> None:
+    """Lets the one who waits go on."""
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+def _refused(packed: int, size: int, limit: int) -> str:
+    if packed:
+        return "a compressed message, which was not offered"
+    return f"a message of {size} bytes, the limit is {limit} (option message_limit)"

@@ -1,0 +1,282 @@
+"""The client's end of HTTP/2: many calls and streams on one connection.
+
+A call is a stream whose deadline the client sweeps. One that is given up is reset, and the connection serves on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Callable
+from typing import cast
+
+from micro_core import Head, Message, Peer, Reset, TransportError
+
+from micro_http.http2 import faults as code
+from micro_http.http2.channel import CODES, REASONS, Channel, HTTP2Exchange, framed
+from micro_http.http2.decoder import Names
+from micro_http.http2.driver import Driver, wire_of
+from micro_http.http2.ends import ClientLink
+from micro_http.http2.frames import PREFIX
+from micro_http.http2.sending import Stream
+from micro_http.http2.streams import Bounds
+from micro_http.limits import Limits
+from micro_http.loops import Loop, Waiter
+
+_NEVER = float("inf")
+_METHOD, _HTTP, _HTTPS, _ROOT = (":method", "POST"), (":scheme", "http"), (":scheme", "https"), (":path", "/")
+
+
+class HTTP2Client(Driver):
+    """One connection.
+
+    Args:
+        host: what `:authority` says.
+        secure: whether it runs over TLS.
+        made: told once the connection is there.
+        lost: told once it takes no more calls.
+    """
+
+    link: ClientLink
+
+    def __init__(
+        self,
+        loop: Loop,
+        limits: Limits,
+        names: Names,
+        host: str,
+        secure: bool,
+        made: Callable[[HTTP2Client], None],
+        lost: Callable[[HTTP2Client], None],
+    ) -> None:
+        super().__init__(loop)
+        self.limits = limits
+        self.address = host
+        self.born = loop.clock()
+        self._made = made
+        self._lost = lost
+        self._poll = select.poll()
+        bounds = Bounds(head=limits.head, lines=limits.lines, window=limits.buffer)
+        self.link = ClientLink(bounds, loop.clock, names, self.ready)
+        self.host = (":authority", host)
+        self.scheme = _HTTPS if secure else _HTTP
+
+    def usable(self) -> bool:
+        """Whether one more call may be made on it. One without calls is asked whether the peer has closed it."""
+        if not self.link.room or self.wire.is_closing():
+            return False
+        return bool(self.link.streams) or not self._poll.poll(0)
+
+    @property
+    def calls(self) -> int:
+        """How many are on it."""
+        return len(self.link.streams)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
+        self._made(self)
+        self.begin(wire_of(transport), self.limits.buffer)
+        self._poll.register(self.wire.get_extra_info("socket").fileno(), select.POLLIN | select.POLLRDHUP)
+
+    def block(self, head: Head) -> bytes:
+        """The first block of a stream. Raises ValueError."""
+        method, path = _METHOD, _ROOT
+        if ":path" in head or ":method" in head:
+            method, path = (":method", head.get(":method", "POST")), (":path", head.get(":path", "/"))
+            head = {name: value for name, value in head.items() if name[:1] != ":"}
+        return self.link.encoder.encode(head, method, self.scheme, path, self.host)
+
+    def call(self, head: Head, body: bytes, deadline: float) -> CallStream:
+        """Writes a request; the reply is the result of the stream's `waiter`. Raises ValueError."""
+        link = self.link
+        block = self.block(head)
+        stream = CallStream(self, deadline, framed(head))
+        self.holding = alone = not link.streams
+        link.open(stream)
+        link.send_whole(stream, block, PREFIX.pack(0, len(body)) if stream.framed else b"", body)
+        if alone:
+            self.holding = False
+            self.flush()
+        return stream
+
+    def open(self, head: Head) -> CalledExchange:
+        """Opens a stream. Raises ValueError."""
+        block = self.block(head)
+        stream = OpenStream(self, head)
+        self.link.open(stream)
+        self.link.send_head(stream, block)
+        self.flush()
+        return stream.exchange
+
+    def sweep(self, now: float) -> bool:
+        """Ends the calls whose deadline has passed; says whether there are others that have one."""
+        waiting = False
+        for stream in tuple(cast("dict[int, ClientStream]", self.link.streams).values()):
+            if stream.deadline <= now:
+                stream.give_up(Reset.DEADLINE)
+            waiting = waiting or stream.deadline < _NEVER
+        return waiting
+
+    def abort(self) -> None:
+        """Closes it at once; whoever waits is told that it is gone."""
+        if not self.link.failed:
+            self.link.fail(code.NO_ERROR, "the connection was closed")
+            self.flush()
+        self.wire.abort()
+
+    def leave(self) -> None:
+        """See `Driver`."""
+        self._lost(self)
+        self.wire.close()
+
+    def eof_received(self) -> bool:
+        """The peer sends nothing more."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is no more."""
+        why = f": {exc}" if exc is not None and str(exc) else ""
+        self.link.lost(f"{self.address} closed the connection{why}")
+        self._lost(self)
+
+
+class ClientStream(Stream):
+    """What calls and streams have in common."""
+
+    def __init__(self, connection: HTTP2Client, deadline: float) -> None:
+        self.connection = connection
+        self.deadline = deadline
+
+    def give_up(self, reason: Reset) -> None:
+        """This side wants no more of it."""
+        link = self.connection.link
+        if self.number in link.streams:
+            link.reset(self.number, CODES[reason])
+
+
+class CallStream(ClientStream):
+    """One call."""
+
+    collects = True
+    _parts: list[bytes] | None = None
+    _size = 0
+
+    def __init__(self, connection: HTTP2Client, deadline: float, framed: bool) -> None:
+        self.connection = connection
+        self.deadline = deadline
+        self.framed = framed
+        self.waiter: Waiter = connection.loop.waiter()
+        self._head: Head = {}
+
+    def on_head(self, head: Head, end: bool) -> None:
+        """See `Stream`."""
+        self._head = head
+        if end:
+            self._finish(b"")
+
+    def on_data(self, data: bytes, end: bool) -> None:
+        """See `Stream`."""
+        if end and self._parts is None:
+            self._finish(data)
+            return
+        if self._parts is None:
+            self._parts = []
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > self.connection.limits.body + PREFIX.size:
+            self._fail(Reset.LIMIT, _over(self.connection))
+            self.give_up(Reset.LIMIT)
+        elif end:
+            self._finish(b"".join(self._parts))
+
+    def on_trailer(self, head: Head) -> None:
+        """See `Stream`."""
+        self._head.update(head)
+        self._finish(b"".join(self._parts or ()))
+
+    def _finish(self, data: bytes) -> None:
+        waiter = self.waiter
+        if waiter.done():
+            return
+        head = self._head
+        if data and self.framed and head[":status"] == "200":
+            if len(data) < PREFIX.size or PREFIX.unpack_from(data) != (0, len(data) - PREFIX.size):
+                self._fail(Reset.PROTOCOL, "its body is not one message")
+                return
+            data = data[PREFIX.size :]
+        if len(data) > self.connection.limits.body:
+            self._fail(Reset.LIMIT, _over(self.connection))
+        else:
+            waiter.set_result(Message(head, data))
+
+    def on_reset(self, fault: int, text: str, processed: bool) -> None:
+        """See `Stream`."""
+        reason = REASONS.get(fault, Reset.PROTOCOL)
+        self._fail(reason if processed else Reset.REFUSED, text, processed)
+
+    def _fail(self, reason: Reset, text: str, processed: bool = True) -> None:
+        if not self.waiter.done():
+            text = f"the reply of {self.connection.address} cannot be read: {text}" if processed else text
+            self.waiter.set_exception(TransportError(text, reason, processed=processed))
+
+    def give_up(self, reason: Reset) -> None:
+        """See `ClientStream`."""
+        if not self.waiter.done() and reason is Reset.DEADLINE:
+            text = f"no reply from {self.connection.address} before the deadline"
+            self.waiter.set_exception(TransportError(text, reason, processed=True))
+        super().give_up(reason)
+
+
+class OpenStream(ClientStream):
+    """One stream."""
+
+    def __init__(self, connection: HTTP2Client, head: Head) -> None:
+        super().__init__(connection, _NEVER)
+        self.parts = []
+        self.channel = Channel(connection, self, connection.limits.body)
+        peer = Peer(connection.address, protocol="h2")
+        self.exchange = CalledExchange(connection, self, self.channel, head, peer)
+
+    def on_head(self, head: Head, end: bool) -> None:
+        """See `Stream`."""
+        status = head[":status"]
+        if status != "200":
+            self.channel.fail(Reset.PROTOCOL, f"the server answered HTTP {status}", True)
+            self.give_up(Reset.CANCELLED)
+        elif end:
+            del head[":status"]
+            self.exchange.trailer = head
+            self.channel.end()
+        else:
+            self.exchange.reply = head
+
+    def on_data(self, data: bytes, end: bool) -> None:
+        """See `Stream`."""
+        self.channel.data(data, end)
+
+    def on_trailer(self, head: Head) -> None:
+        """See `Stream`."""
+        self.exchange.trailer = head
+        self.channel.end()
+
+    def on_sent(self) -> None:
+        """See `Stream`."""
+        self.channel.sent()
+
+    def on_reset(self, fault: int, text: str, processed: bool) -> None:
+        """See `Stream`."""
+        reason = REASONS.get(fault, Reset.PROTOCOL) if processed else Reset.REFUSED
+        self.channel.fail(reason, text, processed)
+
+
+class CalledExchange(HTTP2Exchange):
+    """The client's side of a stream."""
+
+    __slots__ = ()
+
+    def _begin(self) -> None:
+        """It began when it was opened."""
+
+
+def _over(connection: HTTP2Client) -> str:
+    return f"it is over the limit of {connection.limits.body} bytes (option message_limit)"

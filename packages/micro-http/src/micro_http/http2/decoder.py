@@ -1,0 +1,307 @@
+"""Reads header blocks (RFC 7541).
+
+Whoever decodes must follow every change of the table, also in blocks that are refused otherwise, so `Decoder.decode`
+reads a block to its end and says only then what was wrong with it.
+
+A call's head is mostly what the last one's was: what a run of one-byte indices stands for is remembered until the table
+changes, and a run with plain literals behind it is the common case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from hpack.exceptions import HPACKDecodingError
+from hpack.huffman_table import decode_huffman
+from micro_core import Head
+
+from micro_http.http2.faults import CompressionFault, StreamFault
+from micro_http.http2.fields import LONGEST, NAME, OVERHEAD, PSEUDO, ROOM, STATIC, TABLE_SIZE
+
+_INDICES = bytes(range(0x81, 0xFF))
+_RUNS = 256
+_REFUSED = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
+_TELLING = frozenset({"", *PSEUDO, "content-length", "content-type", "host", "te"})
+"""Names that a known run may not be followed by without a second look."""
+
+_FEW = 64
+"""Fields of a head that may be remembered."""
+
+_ONCE = frozenset({"content-length", "host", "content-type", "te"})
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class Names(dict[bytes, str]):
+    """From a name as it arrives to the name in memory; an empty text for one that HTTP/2 does not allow. Bounded."""
+
+    def __missing__(self, raw: bytes) -> str:
+        name = raw.decode("latin-1")
+        good = name in PSEUDO or (NAME.fullmatch(name) is not None and name not in _REFUSED)
+        found = name if good else ""
+        if len(self) < ROOM and len(raw) <= LONGEST:
+            self[raw] = found
+        return found
+
+
+class Block:
+    """What a header block said.
+
+    Attributes:
+        head: names and values; of a name that came more than once, the first.
+        size: bytes by RFC 9113 §10.5.1, whatever came more than once counted.
+        lines: how many fields there were.
+        fault: why no message may hold it; empty when one may.
+        checked: whether `check` has seen it.
+    """
+
+    __slots__ = ("checked", "fault", "head", "lines", "size")
+
+    def __init__(self, head: Head, size: int, lines: int, fault: str = "", checked: bool = False) -> None:
+        self.head = head
+        self.size = size
+        self.lines = lines
+        self.fault = fault
+        self.checked = checked
+
+
+class Decoder:
+    """Reads the heads of one direction of one connection.
+
+    Args:
+        most: bytes of one head; what is over it is counted, but not kept.
+        names: shared by the connections of one client or listener.
+        check: whether a block is a first head. What it makes of one is remembered with it; what it raises is not its
+            last word.
+    """
+
+    __slots__ = ("_check", "_dynamic", "_most", "_names", "_room", "_runs", "_size")
+
+    def __init__(self, most: int, names: Names, check: Callable[[Block], None]) -> None:
+        self._check = check
+        self._dynamic: list[tuple[str, str, int]] = []
+        self._size = 0
+        self._room = TABLE_SIZE
+        self._most = most
+        self._names = names
+        self._runs: dict[bytes, Block] = {}
+
+    def decode(self, data: bytes) -> Block:
+        """Reads a block and follows what it does to the table.
+
+        Raises CompressionFault when it cannot be read, after which the connection is of no use.
+        """
+        rest = data.lstrip(_INDICES)
+        run = data[: len(data) - len(rest)] if rest else data
+        known = self._runs.get(run)
+        if known is None:
+            return self._read(data, run)
+        if not rest:
+            return Block(known.head.copy(), known.size, known.lines, checked=True)
+        return self._extended(known, rest) or self._read(data, b"")
+
+    def _extended(self, known: Block, data: bytes) -> Block | None:
+        """A known run and plain literals behind it, the common case; None for anything else."""
+        head = known.head.copy()
+        size, lines, names, pos, end = known.size, known.lines, self._names, 0, len(data)
+        while pos < end:
+            if data[pos] or end - pos < 3 or not 0 < (length := data[pos + 1]) < 127:
+                return None
+            at = pos + 2 + length
+            if at >= end or (more := data[at]) > 126:
+                return None
+            name = names[data[pos + 2 : at]]
+            pos = at + 1 + more
+            raw = data[at + 1 : pos]
+            if name in head or name in _TELLING or pos > end:
+                return None
+            value = _text(raw)
+            if not value.isprintable() and _unfit(value):
+                return None
+            head[name] = value
+            size += length + more + OVERHEAD
+            lines += 1
+        return Block(head, size, lines, checked=True) if size <= self._most and lines <= _FEW else None
+
+    def _read(self, data: bytes, run: bytes) -> Block:
+        """Any block."""
+        reading = _Reading(self, data)
+        while reading.pos < reading.end:
+            reading.field()
+        fault = reading.fault or _order_fault(reading.names)
+        block = Block(reading.head, reading.size, len(reading.names), fault)
+        if run and len(run) == len(data) and not fault and reading.size <= self._most:
+            self._remember(run, block)
+        elif run and not fault and not reading.changed:
+            self._read(run, run)
+        return block
+
+    def _remember(self, run: bytes, block: Block) -> None:
+        if len(self._runs) >= _RUNS:
+            self._runs.clear()
+        known = Block(block.head.copy(), block.size, block.lines)
+        try:
+            self._check(known)
+        except StreamFault:
+            return
+        final = known.head.get(":status", "200")[0] != "1"
+        if final and block.lines <= _FEW:
+            self._runs[run] = known
+
+    def entry(self, index: int) -> tuple[str, str, int]:
+        """Name, value and size of a field of the table."""
+        if 0 < index <= len(STATIC):
+            name, value = STATIC[index - 1]
+            return name, value, len(name) + len(value) + OVERHEAD
+        back = index - len(STATIC)
+        if index == 0 or back > len(self._dynamic):
+            raise CompressionFault(f"no field has the index {index}")
+        return self._dynamic[-back]
+
+    def enter(self, name: str, value: str, size: int) -> None:
+        """A new field; the oldest ones go where there is no room."""
+        self._runs.clear()
+        self._dynamic.append((name, value, size))
+        self._size += size
+        self._evict()
+
+    def resize(self, room: int) -> None:
+        """The peer keeps less, or more again."""
+        if room > TABLE_SIZE:
+            raise CompressionFault(f"a table of {room} bytes, at most {TABLE_SIZE} were offered")
+        self._runs.clear()
+        self._room = room
+        self._evict()
+
+    def _evict(self) -> None:
+        gone = 0
+        while self._size > self._room:
+            self._size -= self._dynamic[gone][2]
+            gone += 1
+        del self._dynamic[:gone]
+
+    @property
+    def names(self) -> Names:
+        """Names that were read before."""
+        return self._names
+
+    @property
+    def most(self) -> int:
+        """Bytes of a head that are kept."""
+        return self._most
+
+
+class _Reading:
+    """One pass over one block."""
+
+    __slots__ = ("_decoder", "changed", "data", "end", "fault", "head", "names", "pos", "size")
+
+    def __init__(self, decoder: Decoder, data: bytes) -> None:
+        self._decoder = decoder
+        self.data = data
+        self.end = len(data)
+        self.pos = 0
+        self.head: Head = {}
+        self.names: list[str] = []
+        self.size = 0
+        self.fault = ""
+        self.changed = False
+
+    def field(self) -> None:
+        """One field, or a change of the table's size."""
+        first = self.data[self.pos]
+        if first & 0x80:
+            name, value, size = self._decoder.entry(self._integer(7))
+            self._take(name, value, size)
+        elif first & 0x40:
+            name, value, size = self._literal(6)
+            self._decoder.enter(name, value, size)
+            self.changed = True
+            self._take(name, value, size)
+        elif first & 0x20:
+            if self.names:
+                raise CompressionFault("the table changes its size between two fields")
+            self._decoder.resize(self._integer(5))
+            self.changed = True
+        else:
+            self._take(*self._literal(4))
+
+    def _take(self, name: str, value: str, size: int) -> None:
+        self.size += size
+        if self.size > self._decoder.most:
+            self.names.append("")
+            return
+        self.names.append(name)
+        if not name:
+            self.fault = self.fault or "a header name that HTTP/2 does not allow"
+        elif name not in self.head:
+            if not value.isprintable() and _unfit(value):
+                self.fault = self.fault or f"a control character in the header {name}"
+            self.head[name] = value
+        elif name[0] == ":" or name in _ONCE:
+            self.fault = self.fault or f"more than one {name}"
+
+    def _literal(self, bits: int) -> tuple[str, str, int]:
+        index = self._integer(bits)
+        if index:
+            name, old, size = self._decoder.entry(index)
+            size -= len(old.encode())
+        else:
+            raw = self._string()
+            name = self._decoder.names[raw]
+            size = len(raw) + OVERHEAD
+        value = self._string()
+        return name, _text(value), size + len(value)
+
+    def _integer(self, bits: int) -> int:
+        most = (1 << bits) - 1
+        value = self.data[self.pos] & most
+        self.pos += 1
+        if value < most:
+            return value
+        for shift in (0, 7, 14, 21):
+            if self.pos >= self.end:
+                break
+            byte = self.data[self.pos]
+            self.pos += 1
+            value += (byte & 127) << shift
+            if byte < 128:
+                return value
+        raise CompressionFault("a number that has no end")
+
+    def _string(self) -> bytes:
+        if self.pos >= self.end:
+            raise CompressionFault("a field that has no end")
+        coded = self.data[self.pos] & 0x80
+        size = self._integer(7)
+        raw = self.data[self.pos : self.pos + size]
+        self.pos += size
+        if self.pos > self.end:
+            raise CompressionFault("a field that has no end")
+        if not coded:
+            return raw
+        try:
+            return decode_huffman(raw)
+        except HPACKDecodingError:
+            raise CompressionFault("a field that is no Huffman code") from None
+
+
+def _unfit(value: str) -> bool:
+    return _CONTROL.search(value) is not None
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _order_fault(names: list[str]) -> str:
+    plain = False
+    for name in names:
+        if name[:1] != ":":
+            plain = True
+        elif plain:
+            return f"{name} behind an ordinary header"
+    return ""

@@ -1,0 +1,149 @@
+"""Writes header blocks (RFC 7541).
+
+A field is entered in the table when it is sent the second time, and nothing is ever evicted: once the table is full,
+the rest is sent literally. The bytes of every field that has an index are kept. Names whose values differ each time, or
+are secret, are never entered.
+"""
+
+from __future__ import annotations
+
+from micro_core import Head
+
+from micro_http.http2.fields import LONGEST, NAME, OVERHEAD, ROOM, STATIC, TABLE_SIZE, VARYING
+from micro_http.names import CONTROLS, FRAMING
+
+
+def integer(value: int, bits: int, first: int) -> bytes:
+    """A number with a prefix of so many bits, in a byte whose other bits are `first` (RFC 7541 §5.1)."""
+    most = (1 << bits) - 1
+    if value < most:
+        return bytes((first | value,))
+    out = bytearray((first | most,))
+    value -= most
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+_SIZES = tuple(bytes((size,)) for size in range(127))
+_NUMBERED = tuple(enumerate(STATIC, start=1))
+_STATIC_NUMBERS = {name: at for at, (name, _) in reversed(_NUMBERED)}
+_STATIC_NAMES: dict[str, bytes | None] = {
+    name: integer(at, 4, 0) for name, at in _STATIC_NUMBERS.items() if name.startswith(":")
+}
+
+
+class Encoder:
+    """Writes the heads of one direction of one connection."""
+
+    __slots__ = ("_fields", "_names", "_order", "_room", "_seen", "_update", "_varying")
+
+    def __init__(self) -> None:
+        self._fields: dict[tuple[str, str], bytes] = {item: integer(at, 7, 0x80) for at, item in _NUMBERED}
+        self._names: dict[str, bytes | None] = dict(_STATIC_NAMES)
+        self._order: list[tuple[str, str]] = []
+        self._varying: dict[str, bytes] = {}
+        self._seen: dict[tuple[str, str], None] = {}
+        self._room = TABLE_SIZE
+        self._update = b""
+
+    def resize(self, size: int) -> None:
+        """The peer keeps no more than so many bytes: what was entered is forgotten, on both sides."""
+        size = min(size, TABLE_SIZE)
+        self._order.clear()
+        self._index()
+        self._room = size
+        self._update = integer(0, 5, 0x20) + integer(size, 5, 0x20)
+
+    def encode(self, head: Head, *pseudo: tuple[str, str]) -> bytes:
+        """The block of a head, behind its pseudo headers, without what belongs to an HTTP/1.1 connection.
+
+        Raises ValueError for a name or value that no header may hold.
+        """
+        known, entered = self._fields.get, len(self._order)
+        try:
+            parts = [known(item) or self._literal(item) for item in (*pseudo, *head.items())]
+        except ValueError:
+            self._withdraw(entered)
+            raise
+        if self._update:
+            parts.insert(0, self._update)
+            self._update = b""
+        return b"".join(parts)
+
+    def _withdraw(self, entered: int) -> None:
+        """The peer will not hear of what was entered since."""
+        self._room += sum(_size(item) for item in self._order[entered:])
+        del self._order[entered:]
+        self._index()
+
+    def check(self, head: Head) -> None:
+        """Raises the ValueError that `encode` would raise."""
+        for name, value in head.items():
+            if name not in self._names:
+                self._name(name)
+            _check_value(name, value, value.encode())
+
+    def _literal(self, item: tuple[str, str]) -> bytes:
+        name, value = item
+        start = self._varying.get(name)
+        if start is not None and value.isprintable() and value.isascii() and (size := len(value)) < 127:
+            return start + _SIZES[size] + value.encode()
+        prefix = self._names[name] if name in self._names else self._name(name)
+        if prefix is None:
+            return b""
+        raw = value.encode()
+        _check_value(name, value, raw)
+        size = len(raw)
+        if name in VARYING:
+            self._varying[name] = prefix
+        else:
+            if item not in self._seen:
+                if len(self._seen) >= ROOM:
+                    self._seen.clear()
+                self._seen[item] = None
+            elif _size(item) <= self._room:
+                return self._enter(item, prefix, raw)
+        return b"".join((prefix, bytes((size,)) if size < 127 else integer(size, 7, 0), raw))
+
+    def _enter(self, item: tuple[str, str], prefix: bytes, raw: bytes) -> bytes:
+        """Literal with incremental indexing; the name is literal where its index is not one of the static ones."""
+        self._room -= _size(item)
+        del self._seen[item]
+        number = _STATIC_NUMBERS.get(item[0], 0)
+        name = integer(number, 6, 0x40) if number else b"\x40" + prefix[1:]
+        self._order.append(item)
+        self._index()
+        return b"".join((name, integer(len(raw), 7, 0), raw))
+
+    def _index(self) -> None:
+        fields = {item: integer(at, 7, 0x80) for at, item in _NUMBERED}
+        for back, item in enumerate(reversed(self._order)):
+            fields[item] = integer(62 + back, 7, 0x80)
+        self._fields = fields
+
+    def _name(self, name: str) -> bytes | None:
+        """How a literal field of that name begins; None for what is not written."""
+        lower = name.lower()
+        if lower in FRAMING or lower.startswith(":"):
+            return None
+        if NAME.fullmatch(lower) is None:
+            raise ValueError(f"{name!r} cannot be the name of a header")
+        raw = lower.encode()
+        number = _STATIC_NUMBERS.get(lower, 0)
+        prefix = integer(number, 4, 0) if number else b"\x00" + integer(len(raw), 7, 0) + raw
+        if len(self._names) < ROOM and len(name) <= LONGEST:
+            self._names[name] = prefix
+        return prefix
+
+
+def _size(item: tuple[str, str]) -> int:
+    """Bytes of a field by RFC 7541 §4.1."""
+    return len(item[0]) + len(item[1].encode()) + OVERHEAD
+
+
+def _check_value(name: str, value: str, raw: bytes) -> None:
+    if not value.isprintable() and len(raw.translate(None, CONTROLS)) != len(raw):
+        raise ValueError(f"header {name!r} holds a line break or another control character: {value[:80]!r}")

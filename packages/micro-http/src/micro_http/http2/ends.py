@@ -1,0 +1,162 @@
+"""The two ends of an HTTP/2 connection: who opens streams, and what a first head must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from micro_core import Clock
+
+from micro_http.http2 import faults as code
+from micro_http.http2 import frames as fr
+from micro_http.http2.decoder import Block, Names
+from micro_http.http2.faults import Fault, StreamFault
+from micro_http.http2.link import Link
+from micro_http.http2.sending import Stream
+from micro_http.http2.streams import Bounds
+
+
+class ServerLink(Link):
+    """The server's end. `opened` makes a stream for each head that arrives."""
+
+    def __init__(
+        self, bounds: Bounds, clock: Clock, names: Names, ready: Callable[[], None], opened: Callable[[], Stream]
+    ) -> None:
+        super().__init__(bounds, clock, names, ready)
+        self._opened = opened
+        self._preface = False
+        self._warned = False
+        self.max_streams = 0
+        values = {
+            fr.MAX_CONCURRENT_STREAMS: bounds.streams,
+            fr.INITIAL_WINDOW_SIZE: bounds.window,
+            fr.MAX_HEADER_LIST_SIZE: bounds.head,
+        }
+        self.write(fr.settings(values))
+        self._open_windows()
+
+    def receive(self, data: bytes) -> None:
+        """See `Link.receive`; the first bytes must be the preface."""
+        if not self._preface:
+            data = self._rest + data
+            if len(data) < len(fr.PREFACE):
+                self._rest = data
+                if not fr.PREFACE.startswith(data):
+                    self.fail(code.PROTOCOL_ERROR, "no preface of HTTP/2")
+                return
+            if not data.startswith(fr.PREFACE):
+                self.fail(code.PROTOCOL_ERROR, "no preface of HTTP/2")
+                return
+            self._preface = True
+            self._rest = b""
+            data = data[len(fr.PREFACE) :]
+        super().receive(data)
+
+    def _unknown(self, number: int, block: Block, end: bool) -> None:
+        if number % 2 == 0:
+            raise Fault(code.PROTOCOL_ERROR, "a client's stream with an even number")
+        if number <= self.last:
+            if number in self._forgotten:
+                self.nuisance()
+                return
+            raise Fault(code.STREAM_CLOSED, "a head of a stream that is closed")
+        self.last = number
+        if self.leaving:
+            raise StreamFault(code.REFUSED_STREAM, "")
+        if len(self.streams) >= self.bounds.streams:
+            self.nuisance(5)
+            raise StreamFault(code.REFUSED_STREAM, "")
+        if not block.checked:
+            self._check(block)
+        stream = self._opened()
+        self._add(stream, number)
+        self._begin(stream, block.head, end)
+
+    def leave(self) -> None:
+        """Warns that no more streams will be taken, and takes none once the peer must have read it."""
+        if not self._warned and not self.failed:
+            self._warned = True
+            self.goaway(warning=True)
+            self.ping()
+
+    def answered(self) -> None:
+        """See `Link`."""
+        if self._warned and not self.leaving:
+            self.leaving = True
+            self.goaway()
+
+    def _check(self, block: Block) -> None:
+        head = block.head
+        if block.fault:
+            raise StreamFault(code.PROTOCOL_ERROR, block.fault)
+        if block.size > self.bounds.head or block.lines > self.bounds.lines:
+            head.clear()
+            head[":status"] = "431"
+            return
+        scheme, target = head.pop(":scheme", ""), head.get(":path", "")
+        if not scheme or not target or ":method" not in head or ":status" in head:
+            raise StreamFault(code.PROTOCOL_ERROR, "a request needs :method, :scheme and :path")
+        if head.get("te", "trailers") != "trailers":
+            raise StreamFault(code.PROTOCOL_ERROR, "te may be trailers alone")
+        host = head.pop(":authority", None)
+        if host is not None:
+            head["host"] = host
+
+    def _idle(self, number: int) -> bool:
+        return number % 2 == 0 or number > self.last
+
+    def _ours(self, number: int) -> bool:
+        return False
+
+
+class ClientLink(Link):
+    """The client's end."""
+
+    def __init__(self, bounds: Bounds, clock: Clock, names: Names, ready: Callable[[], None]) -> None:
+        super().__init__(bounds, clock, names, ready)
+        self._next = 1
+        values = {
+            fr.ENABLE_PUSH: 0,
+            fr.INITIAL_WINDOW_SIZE: bounds.window,
+            fr.MAX_HEADER_LIST_SIZE: bounds.head,
+        }
+        self.write(fr.PREFACE + fr.settings(values))
+        self._open_windows()
+
+    @property
+    def room(self) -> bool:
+        """Whether one more stream may be opened."""
+        return not self.leaving and not self.failed and len(self.streams) < self.max_streams and self._next < 2**31
+
+    def open(self, stream: Stream) -> None:
+        """Gives a stream its number; its head is to follow at once."""
+        number = self._next
+        self._next = number + 2
+        self._add(stream, number)
+
+    def _unknown(self, number: int, block: Block, end: bool) -> None:
+        if number not in self._forgotten:
+            raise Fault(code.PROTOCOL_ERROR, "a head of a stream that is not open")
+        self.nuisance()
+
+    def _check(self, block: Block) -> None:
+        if block.fault:
+            raise StreamFault(code.PROTOCOL_ERROR, block.fault)
+        if block.size > self.bounds.head or block.lines > self.bounds.lines:
+            raise StreamFault(code.ENHANCE_YOUR_CALM, f"the head of a reply is over {self.bounds.head} bytes")
+        status = block.head.get(":status", "")
+        if len(status) != 3 or not status.isascii() or not status.isdigit():
+            raise StreamFault(code.PROTOCOL_ERROR, "a reply without a status")
+
+    def _interim(self, block: Block, end: bool) -> bool:
+        if block.head[":status"][0] != "1":
+            return False
+        if end or block.head[":status"] == "101":
+            raise StreamFault(code.PROTOCOL_ERROR, "an interim reply that ends the stream")
+        self.nuisance()
+        return True
+
+    def _idle(self, number: int) -> bool:
+        return number % 2 == 0 or number >= self._next
+
+    def _ours(self, number: int) -> bool:
+        return True

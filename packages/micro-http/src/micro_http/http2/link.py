@@ -1,0 +1,371 @@
+"""One end of an HTTP/2 connection (RFC 9113), without I/O: bytes in, calls of streams' methods, bytes out.
+
+`receive` takes what arrived and tells each stream what became of it; `collect` gives what is to be written, and
+`ready` is called when there is something. Nothing here waits: what a closed window does not let through stays with
+its stream, which is told when all of it is out.
+
+A peer that breaks the protocol ends its stream (RST_STREAM) or the connection (GOAWAY), as the RFC has it for each
+frame; header blocks are decoded even then, since both tables must stay the same.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+from micro_core import Clock, Head
+
+from micro_http.http2 import faults as code
+from micro_http.http2 import frames as fr
+from micro_http.http2.decoder import Block, Decoder, Names
+from micro_http.http2.faults import Fault, StreamFault
+from micro_http.http2.sending import Stream
+from micro_http.http2.streams import ENOUGH, Bounds, Streams
+
+MAX_FRAGMENTS = 64
+"""Frames of one head."""
+
+
+class Link(Streams):
+    """What client and server have in common."""
+
+    def __init__(self, bounds: Bounds, clock: Clock, names: Names, ready: Callable[[], None]) -> None:
+        super().__init__(bounds, clock, ready)
+        self.max_streams = 100
+        self._decoder = Decoder(bounds.head, names, self._check)
+        self._rest = b""
+        self._fragments: list[bytes] = []
+        self._fragment_of = 0
+        self._fragment_flags = 0
+        self._handlers: dict[int, Callable[[int, int, bytes], None]] = {
+            fr.DATA: self._on_data,
+            fr.HEADERS: self._on_headers,
+            fr.CONTINUATION: self._on_continuation,
+            fr.PRIORITY: self._on_priority,
+            fr.RST_STREAM: self._on_rst_stream,
+            fr.SETTINGS: self._on_settings,
+            fr.PUSH_PROMISE: self._on_push_promise,
+            fr.PING: self._on_ping,
+            fr.GOAWAY: self._on_goaway,
+            fr.WINDOW_UPDATE: self._on_window_update,
+        }
+
+    # Reading
+
+    def receive(self, data: bytes) -> None:
+        """Takes what arrived. A peer that broke the protocol is told, and `failed` is set: write `out`, then close."""
+        if self.failed:
+            return
+        try:
+            self._receive(self._rest + data if self._rest else data)
+        except Fault as fault:
+            self.fail(fault.code, str(fault))
+
+    def _receive(self, data: bytes) -> None:
+        pos, end, unpack = 0, len(data), fr.HEADER.unpack_from
+        while end - pos >= 9:
+            first, flags, number = unpack(data, pos)
+            size = first >> 8
+            if size > fr.MIN_FRAME_SIZE:
+                raise Fault(code.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
+            stop = pos + 9 + size
+            if stop > end:
+                break
+            kind = first & 0xFF
+            payload = data[pos + 9 : stop]
+            pos = stop
+            if self._fragment_of or not self.settled:
+                self._check_sequence(kind, flags, number)
+            try:
+                self._handlers.get(kind, self._on_unknown)(number & 0x7FFFFFFF, flags, payload)
+            except StreamFault as fault:
+                self.reset(number & 0x7FFFFFFF, fault.code, str(fault))
+            if self.failed:
+                return
+        self._rest = data[pos:]
+
+    def _check_sequence(self, kind: int, flags: int, number: int) -> None:
+        if self._fragment_of:
+            if kind != fr.CONTINUATION or number & 0x7FFFFFFF != self._fragment_of:
+                raise Fault(code.PROTOCOL_ERROR, "a head is not continued")
+        elif kind != fr.SETTINGS or flags & fr.ACK:
+            raise Fault(code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+
+    # Heads
+
+    def _on_headers(self, number: int, flags: int, payload: bytes) -> None:
+        if flags & (fr.PADDED | fr.PRIORITIZED):
+            payload = _unpadded(payload) if flags & fr.PADDED else payload
+            if flags & fr.PRIORITIZED:
+                if len(payload) < 5:
+                    raise Fault(code.FRAME_SIZE_ERROR, "HEADERS without room for a priority")
+                if fr.WORD.unpack_from(payload)[0] & 0x7FFFFFFF == number:
+                    raise Fault(code.PROTOCOL_ERROR, "a stream that depends on itself")
+                payload = payload[5:]
+        if number == 0:
+            raise Fault(code.PROTOCOL_ERROR, "HEADERS without a stream")
+        if flags & fr.END_HEADERS:
+            self._on_block(number, flags, payload)
+        else:
+            self._fragment_of, self._fragment_flags, self._fragments = number, flags, [payload]
+
+    def _on_continuation(self, number: int, flags: int, payload: bytes) -> None:
+        if not self._fragment_of:
+            raise Fault(code.PROTOCOL_ERROR, "a continuation of nothing")
+        self._fragments.append(payload)
+        if len(self._fragments) > MAX_FRAGMENTS or sum(map(len, self._fragments)) > 2 * self.bounds.head + 4096:
+            raise Fault(code.ENHANCE_YOUR_CALM, "a head without end")
+        if flags & fr.END_HEADERS:
+            self._fragment_of = 0
+            try:
+                self._on_block(number, self._fragment_flags, b"".join(self._fragments))
+            except StreamFault as fault:
+                self.reset(number, fault.code, str(fault))
+
+    def _on_block(self, number: int, flags: int, data: bytes) -> None:
+        block = self._decoder.decode(data)
+        end = flags & fr.END_STREAM != 0
+        stream = self.streams.get(number)
+        if stream is None:
+            self._unknown(number, block, end)
+        elif not stream.receiving:
+            raise StreamFault(code.STREAM_CLOSED, "a head behind the end")
+        elif stream.headed:
+            self._on_trailers(stream, block, end)
+        else:
+            if not block.checked:
+                self._check(block)
+                if self._interim(block, end):
+                    return
+            self._begin(stream, block.head, end)
+
+    def _on_trailers(self, stream: Stream, block: Block, end: bool) -> None:
+        if not end:
+            raise StreamFault(code.PROTOCOL_ERROR, "trailers that do not end the stream")
+        if block.fault or any(name[0] == ":" for name in block.head):
+            raise StreamFault(code.PROTOCOL_ERROR, block.fault or "a pseudo header in trailers")
+        if block.size > self.bounds.head or block.lines > self.bounds.lines:
+            raise StreamFault(code.ENHANCE_YOUR_CALM, f"trailers over {self.bounds.head} bytes")
+        self._counted(stream, 0, True)
+        stream.receiving = False
+        self._settle(stream)
+        stream.on_trailer(block.head)
+
+    def _begin(self, stream: Stream, head: Head, end: bool) -> None:
+        stream.headed = True
+        length = head.pop("content-length", None)
+        if length is not None:
+            if not (length.isascii() and length.isdigit() and len(length) < 20):
+                raise StreamFault(code.PROTOCOL_ERROR, f"no content length: {length[:80]!r}")
+            stream.expected = int(length)
+            self._counted(stream, 0, end)
+        if end:
+            stream.receiving = False
+            self._settle(stream)
+        stream.on_head(head, end)
+
+    def _counted(self, stream: Stream, size: int, end: bool) -> None:
+        """Holds the body against its content-length."""
+        if stream.expected >= 0:
+            stream.expected -= size
+            if stream.expected < 0 or (end and stream.expected):
+                raise StreamFault(code.PROTOCOL_ERROR, "the body is not as long as its content-length")
+
+    @abstractmethod
+    def _unknown(self, number: int, block: Block, end: bool) -> None:
+        """A head of a stream that is not there."""
+
+    @abstractmethod
+    def _check(self, block: Block) -> None:
+        """Whether the first head of a stream is one. Raises StreamFault."""
+
+    def _interim(self, block: Block, end: bool) -> bool:
+        return False
+
+    # Bodies
+
+    def _on_data(self, number: int, flags: int, payload: bytes) -> None:
+        size = len(payload)
+        self._credit -= size
+        if self._credit < 0:
+            raise Fault(code.FLOW_CONTROL_ERROR, "more DATA than the connection's window")
+        stream = self.streams.get(number)
+        if stream is None or not stream.receiving:
+            self._stray(number, size)
+            return
+        stream.credit -= size
+        if flags & fr.PADDED:
+            payload = _unpadded(payload)
+            self._taken += size - len(payload)
+            size = len(payload)
+        end = flags & fr.END_STREAM != 0
+        self._check_data(stream, size, end)
+        if stream.collects:
+            self._taken += size
+            if not end:
+                self._open(stream)
+        else:
+            stream.held += size
+            self._held += size
+        if end:
+            stream.receiving = False
+            if not stream.sending:
+                self._finished(stream)
+        stream.on_data(payload, end)
+        if self._taken >= ENOUGH:
+            self._replenish()
+
+    def _check_data(self, stream: Stream, size: int, end: bool) -> None:
+        if stream.credit < 0 or not stream.headed:
+            self._taken += size
+            if stream.headed:
+                raise StreamFault(code.FLOW_CONTROL_ERROR, "more DATA than the stream's window")
+            raise StreamFault(code.PROTOCOL_ERROR, "DATA in front of a head")
+        if not size and not end:
+            self.nuisance(5)
+        if stream.expected >= 0:
+            self._counted(stream, size, end)
+
+    def _stray(self, number: int, size: int) -> None:
+        """DATA of a stream that takes none: of one that was reset it may be on its way still."""
+        if number == 0 or self._idle(number):
+            raise Fault(code.PROTOCOL_ERROR, "DATA of a stream that was never opened")
+        self._taken += size
+        self._replenish()
+        self.nuisance()
+        if number in self.streams:
+            raise StreamFault(code.STREAM_CLOSED, "DATA behind the end")
+        if number not in self._forgotten:
+            raise Fault(code.STREAM_CLOSED, "DATA of a stream that is closed")
+
+    # Other frames
+
+    def _on_unknown(self, number: int, flags: int, payload: bytes) -> None:
+        self.nuisance()
+
+    def _on_priority(self, number: int, flags: int, payload: bytes) -> None:
+        self.nuisance()
+        if number == 0:
+            raise Fault(code.PROTOCOL_ERROR, "PRIORITY without a stream")
+        if len(payload) != 5:
+            raise StreamFault(code.FRAME_SIZE_ERROR, "PRIORITY is 5 bytes")
+        if fr.WORD.unpack_from(payload)[0] & 0x7FFFFFFF == number:
+            raise StreamFault(code.PROTOCOL_ERROR, "a stream that depends on itself")
+
+    def _on_rst_stream(self, number: int, flags: int, payload: bytes) -> None:
+        if number == 0 or self._idle(number):
+            raise Fault(code.PROTOCOL_ERROR, "RST_STREAM of a stream that was never opened")
+        if len(payload) != 4:
+            raise Fault(code.FRAME_SIZE_ERROR, "RST_STREAM is 4 bytes")
+        self.nuisance()
+        stream = self.streams.get(number)
+        if stream is not None:
+            fault = fr.WORD.unpack(payload)[0]
+            self._forget(stream)
+            stream.on_reset(fault, f"the peer reset the stream (code {fault})", fault != code.REFUSED_STREAM)
+
+    def _on_settings(self, number: int, flags: int, payload: bytes) -> None:
+        self.settled = True
+        if number:
+            raise Fault(code.PROTOCOL_ERROR, "SETTINGS of a stream")
+        if len(payload) % 6 or (flags & fr.ACK and payload):
+            raise Fault(code.FRAME_SIZE_ERROR, f"SETTINGS of {len(payload)} bytes")
+        self.nuisance()
+        if flags & fr.ACK:
+            return
+        for name, value in fr.SETTING.iter_unpack(payload):
+            self._set(name, value)
+        self.write(fr.frame(fr.SETTINGS, fr.ACK, 0))
+
+    def _set(self, name: int, value: int) -> None:
+        if name == fr.HEADER_TABLE_SIZE:
+            self.encoder.resize(value)
+        elif name == fr.ENABLE_PUSH and value > 1:
+            raise Fault(code.PROTOCOL_ERROR, f"ENABLE_PUSH is {value}")
+        elif name == fr.MAX_CONCURRENT_STREAMS:
+            self.max_streams = value
+        elif name == fr.INITIAL_WINDOW_SIZE:
+            self._resize_windows(value)
+        elif name == fr.MAX_FRAME_SIZE:
+            if not fr.MIN_FRAME_SIZE <= value <= fr.MAX_FRAME:
+                raise Fault(code.PROTOCOL_ERROR, f"MAX_FRAME_SIZE is {value}")
+            self._max_frame = min(value, 256 * 1024)
+
+    def _resize_windows(self, value: int) -> None:
+        if value > fr.MAX_WINDOW:
+            raise Fault(code.FLOW_CONTROL_ERROR, f"INITIAL_WINDOW_SIZE is {value}")
+        change, self._initial = value - self._initial, value
+        for stream in tuple(self.streams.values()):
+            stream.window += change
+            if stream.window > fr.MAX_WINDOW:
+                raise Fault(code.FLOW_CONTROL_ERROR, "a window over 2^31 - 1 bytes")
+        if change > 0:
+            self._write_waiting()
+
+    def _on_push_promise(self, number: int, flags: int, payload: bytes) -> None:
+        raise Fault(code.PROTOCOL_ERROR, "PUSH_PROMISE, which was not enabled")
+
+    def _on_ping(self, number: int, flags: int, payload: bytes) -> None:
+        if number:
+            raise Fault(code.PROTOCOL_ERROR, "PING of a stream")
+        if len(payload) != 8:
+            raise Fault(code.FRAME_SIZE_ERROR, "PING is 8 bytes")
+        if flags & fr.ACK:
+            self._pinged = False
+            self.answered()
+        else:
+            self.nuisance(2)
+            self.write(fr.frame(fr.PING, fr.ACK, 0, payload))
+
+    def _on_goaway(self, number: int, flags: int, payload: bytes) -> None:
+        if number:
+            raise Fault(code.PROTOCOL_ERROR, "GOAWAY of a stream")
+        if len(payload) < 8:
+            raise Fault(code.FRAME_SIZE_ERROR, "GOAWAY is 8 bytes at least")
+        self.leaving = True
+        last = fr.WORD.unpack_from(payload)[0] & 0x7FFFFFFF
+        fault = fr.WORD.unpack_from(payload, 4)[0]
+        for stream in tuple(self.streams.values()):
+            if stream.number > last and self._ours(stream.number):
+                self._forget(stream)
+                stream.on_reset(fault, "the peer takes no more calls on this connection", False)
+
+    def _on_window_update(self, number: int, flags: int, payload: bytes) -> None:
+        if len(payload) != 4:
+            raise Fault(code.FRAME_SIZE_ERROR, "WINDOW_UPDATE is 4 bytes")
+        more = fr.WORD.unpack(payload)[0] & 0x7FFFFFFF
+        if self.unanswered:
+            self.unanswered -= 1
+        else:
+            self.nuisance()
+        if number == 0:
+            self._grow(more)
+        elif self._idle(number):
+            raise Fault(code.PROTOCOL_ERROR, "WINDOW_UPDATE of a stream that was never opened")
+        elif (stream := self.streams.get(number)) is None:
+            self.nuisance()
+        else:
+            self._grow_stream(stream, more)
+
+    def _grow(self, more: int) -> None:
+        if more == 0:
+            raise Fault(code.PROTOCOL_ERROR, "a window that grows by nothing")
+        self._window += more
+        if self._window > fr.MAX_WINDOW:
+            raise Fault(code.FLOW_CONTROL_ERROR, "a window over 2^31 - 1 bytes")
+        self._write_waiting()
+
+    def _grow_stream(self, stream: Stream, more: int) -> None:
+        if more == 0:
+            raise StreamFault(code.PROTOCOL_ERROR, "a window that grows by nothing")
+        stream.window += more
+        if stream.window > fr.MAX_WINDOW:
+            raise StreamFault(code.FLOW_CONTROL_ERROR, "a window over 2^31 - 1 bytes")
+        if stream.number in self._waiting:
+            self._push(stream)
+
+
+def _unpadded(payload: bytes) -> bytes:
+    if not payload or payload[0] >= len(payload):
+        raise Fault(code.PROTOCOL_ERROR, "more padding than frame")
+    return payload[1 : len(payload) - payload[0]]

@@ -1,0 +1,259 @@
+"""One call or stream at the server.
+
+The head is the request's or reply's own. A body between nodes that know each other's wire (there is a `micro-` header,
+or gRPC's content type) is one message behind a prefix of five bytes (`channel`); any other, a browser's or curl's, is a
+body as it is. A reply without a body is a head that ends the stream. What the peer still sends behind our reply is not
+wanted: RST_STREAM with NO_ERROR says so (RFC 9113 §8.1).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+from micro_core import Head, Message, Reset, StreamCall, UnaryCall
+
+from micro_http.http2 import faults as code
+from micro_http.http2.channel import REASONS, Channel, HTTP2Exchange, framed
+from micro_http.http2.fields import PSEUDO
+from micro_http.http2.frames import PREFIX
+from micro_http.http2.sending import Stream
+
+if TYPE_CHECKING:
+    from micro_http.http2.server import HTTP2Server
+
+_log = logging.getLogger("micro.http")
+_NEVER = float("inf")
+_OK = (":status", "200")
+
+
+class ServedStream(Stream):
+    """One call."""
+
+    collects = True
+    _call: UnaryCall | StreamCall | None = None
+    _channel: Channel | None = None
+    _exchange: ServedExchange | None = None
+    _framed = False
+    _parts: list[bytes] | None = None
+    _size = 0
+    _task: object = None
+
+    def __init__(self, connection: HTTP2Server) -> None:
+        self._connection = connection
+
+    def on_head(self, head: Head, end: bool) -> None:
+        """See `Stream`."""
+        connection = self._connection
+        listener = connection.listener
+        if ":status" in head:
+            return self._refuse(head[":status"], f"the header is over {listener.limits.head} bytes")
+        if len(head[":path"]) > listener.limits.uri:
+            return self._refuse("414", f"the request target is over {listener.limits.uri} bytes")
+        self._framed = framed(head)
+        if listener.draining is not None:
+            return self._answer(listener.draining(head))
+        answer = connection.accept(head, connection.peer)
+        if type(answer) is Message:
+            return self._answer(answer)
+        if isinstance(answer, StreamCall):
+            return self._begin_stream(answer, head, end)
+        self._call = cast("UnaryCall", answer)
+        if end:
+            self._start(b"")
+        elif self.expected > listener.limits.body:
+            self._too_large()
+        else:
+            connection.begun.append(self)
+        return None
+
+    def on_data(self, data: bytes, end: bool) -> None:
+        """See `Stream`."""
+        if self._channel is not None:
+            self._channel.data(data, end)
+            return
+        if self._call is None:
+            return
+        if end and self._parts is None:
+            self._complete(data)
+        else:
+            self._collect(data)
+            if end and self._call is not None:
+                self._complete(b"".join(self._parts or ()))
+
+    def _collect(self, data: bytes) -> None:
+        connection = self._connection
+        if self._parts is None:
+            self._parts = []
+        self._parts.append(data)
+        self._size += len(data)
+        connection.collected += len(data)
+        if self._size > connection.listener.limits.body + PREFIX.size:
+            self._too_large()
+        elif connection.collected > connection.link.bounds.budget:
+            self._drop()
+            connection.link.reset(self.number, code.REFUSED_STREAM, "too much at once")
+
+    def _complete(self, data: bytes) -> None:
+        if self._framed:
+            if len(data) < PREFIX.size or PREFIX.unpack_from(data) != (0, len(data) - PREFIX.size):
+                self._drop()
+                self._connection.link.reset(self.number, code.PROTOCOL_ERROR, "the body is not one message")
+                return
+            data = data[PREFIX.size :]
+        if len(data) > self._connection.listener.limits.body:
+            self._too_large()
+        else:
+            self._start(data)
+
+    def _drop(self) -> None:
+        """What was collected is not needed any more."""
+        connection = self._connection
+        if self._size:
+            connection.collected -= self._size
+            self._size = 0
+            self._parts = None
+        if connection.timed and connection.timed.pop(self, None) is not None and not connection.timed:
+            connection.rest()
+
+    def _start(self, body: bytes) -> None:
+        self._drop()
+        connection = self._connection
+        connection.running += 1
+        self._task = connection.loop.spawn(self._run(cast("UnaryCall", self._call), body))
+
+    async def _run(self, call: UnaryCall, body: bytes) -> None:
+        try:
+            reply = await call.run(body)
+        except Exception:
+            _log.exception("a call failed outside of its handler")
+            reply = None
+        self._call = self._task = None
+        connection = self._connection
+        if self.sending:
+            connection.holding = alone = len(connection.link.streams) == 1
+            if reply is None:
+                connection.link.reset(self.number, code.CANCEL)
+            else:
+                self._answer(reply)
+            if alone:
+                connection.holding = False
+                connection.flush()
+        connection.ended()
+
+    def on_trailer(self, head: Head) -> None:
+        """See `Stream`."""
+        if self._channel is not None and self._exchange is not None:
+            self._exchange.trailer = head
+            self._channel.end()
+        elif self._call is not None and self._task is None:
+            self._complete(b"".join(self._parts or ()))
+
+    def on_reset(self, fault: int, text: str, processed: bool) -> None:
+        """See `Stream`."""
+        self._drop()
+        if self._channel is not None:
+            self._channel.fail(REASONS.get(fault, Reset.PROTOCOL), text, True)
+        if self._call is not None:
+            self._call.cancel(Reset.GONE)
+
+    def on_sent(self) -> None:
+        """See `Stream`."""
+        if self._channel is not None:
+            self._channel.sent()
+        else:
+            self._drop()
+
+    def expire(self) -> None:
+        """The body did not come, or the reply was not read, in time."""
+        if self.pending:
+            self._drop()
+            self._connection.link.reset(self.number, code.CANCEL)
+        else:
+            self._refuse("408", "the request did not arrive in time")
+
+    # Replies
+
+    def _answer(self, reply: Message) -> None:
+        head, body = reply.head, reply.body
+        if reply.trailer:
+            head = {**head, **reply.trailer}
+        status = _OK
+        if not PSEUDO.isdisjoint(head):
+            status = (":status", head.get(":status", "200"))
+            head = {name: value for name, value in head.items() if name not in PSEUDO}
+        link = self._connection.link
+        try:
+            block = link.encoder.encode(head, status)
+        except ValueError:
+            _log.exception("a reply could not be written")
+            block, body = link.encoder.encode({}, (":status", "500")), b""
+        if not body:
+            link.send_head(self, block, True)
+        else:
+            link.send_whole(self, block, PREFIX.pack(0, len(body)) if self._framed else b"", body)
+            if self.pending:
+                self._wait_for_reader()
+        if self.receiving:
+            link.reset(self.number, code.NO_ERROR)
+
+    def _wait_for_reader(self) -> None:
+        connection = self._connection
+        seconds = connection.listener.limits.body_seconds
+        connection.timed[self] = connection.listener.clock() + seconds
+        connection.hurry(seconds)
+
+    def _too_large(self) -> None:
+        limit = self._connection.listener.limits.body
+        self._refuse("413", f"the body is over the limit of {limit} bytes (option message_limit)")
+
+    def _refuse(self, status: str, text: str) -> None:
+        self._drop()
+        self._call = None
+        self._framed = False
+        head = {":status": status, "content-type": "text/plain; charset=utf-8"}
+        self._answer(Message(head, f"{text}\n".encode()))
+
+    # Streams
+
+    def _begin_stream(self, call: StreamCall, head: Head, end: bool) -> None:
+        connection = self._connection
+        self._call = call
+        self.collects = False
+        self.parts = []
+        channel = self._channel = Channel(connection, self, connection.listener.limits.body)
+        channel.ended = end
+        self._exchange = ServedExchange(connection, self, channel, head, connection.peer)
+        connection.running += 1
+        self._task = connection.loop.spawn(self._run_stream(call, self._exchange))
+
+    async def _run_stream(self, call: StreamCall, exchange: ServedExchange) -> None:
+        try:
+            await call.run(exchange)
+        except Exception:
+            _log.exception("a stream failed outside of its handler")
+        self._call = self._task = None
+        connection = self._connection
+        if self.number in connection.link.streams:
+            if not exchange.has_ended:
+                exchange.reset(Reset.CANCELLED)
+            elif self.receiving and not self.pending:
+                connection.link.reset(self.number, code.NO_ERROR)
+        connection.ended()
+
+
+class ServedExchange(HTTP2Exchange):
+    """The server's side of a stream."""
+
+    __slots__ = ("_begun",)
+
+    def _begin(self) -> None:
+        if not getattr(self, "_begun", False):
+            self._begun = True
+            link = self._driver.link
+            link.send_head(self._stream, link.encoder.encode(self.reply, _OK))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether this side was ended in good order."""
+        return self._ended

@@ -1,0 +1,167 @@
+"""The server's end of HTTP/2: a connection whose streams are calls.
+
+A server that leaves says GOAWAY twice: first that it takes what is on its way, and, a round trip later, that nothing
+more will be taken. Streams beyond that are refused as not processed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from micro_core import Accept, Peer
+
+from micro_http.address import format_address
+from micro_http.http2 import faults as code
+from micro_http.http2.driver import Driver
+from micro_http.http2.ends import ServerLink
+from micro_http.http2.served import ServedStream
+from micro_http.http2.streams import Bounds
+from micro_http.loops import Wire
+
+if TYPE_CHECKING:
+    from micro_http.listener import HTTPListener
+
+_LINGER = 0.5
+_NEVER = float("inf")
+
+
+class HTTP2Server(Driver):
+    """One connection of a listener.
+
+    Attributes:
+        running: calls that run.
+        collected: bytes of bodies that are not complete.
+        begun: calls whose bodies did not come with their heads, in this turn.
+        timed: calls whose bodies must arrive, or whose replies must be read, and when.
+        due: clock seconds of the first of them, or of what else must happen.
+    """
+
+    link: ServerLink
+
+    def __init__(self, listener: HTTPListener, accept: Accept, wire: Wire) -> None:
+        super().__init__(listener.loop)
+        self.listener = listener
+        self.accept = accept
+        self.quiet = False
+        self.due = _NEVER
+        self.running = 0
+        self.collected = 0
+        self.begun: list[ServedStream] = []
+        self.timed: dict[ServedStream, float] = {}
+        self._lingering = False
+        self._lost = False
+        limits = listener.limits
+        bounds = Bounds(head=limits.head, lines=limits.lines, window=limits.buffer, streams=limits.streams)
+        self.link = ServerLink(bounds, listener.clock, listener.http2_names, self.ready, lambda: ServedStream(self))
+        self.begin(wire, limits.buffer)
+        name = wire.get_extra_info("peername")
+        self.peer = Peer(format_address(name[0], name[1]) if name else "", protocol="h2")
+        self.hurry(limits.head_seconds)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call runs."""
+        return self.running > 0
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes arrived."""
+        self.quiet = False
+        if not self._lingering:
+            super().data_received(data)
+            if self.begun:
+                self._time_bodies()
+            if self.due != _NEVER and not self.timed and self.link.settled and self.may_write:
+                self.due = _NEVER
+
+    def _time_bodies(self) -> None:
+        """Heads whose bodies did not come with them."""
+        seconds = self.listener.limits.body_seconds
+        for stream in self.begun:
+            if stream.receiving and stream.collects:
+                self.timed[stream] = self.listener.clock() + seconds
+                self.hurry(seconds)
+        self.begun.clear()
+
+    def eof_received(self) -> bool:
+        """The peer sends nothing more, and with that gives up what it waits for."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is no more."""
+        self._lost = True
+        self.link.lost("the connection is gone")
+        self.timed.clear()
+        if not self.running:
+            self.listener.closed(self)
+
+    def pause_writing(self) -> None:
+        """The peer does not read."""
+        super().pause_writing()
+        self.hurry(self.listener.limits.body_seconds)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        super().resume_writing()
+        self.rest()
+
+    # Time
+
+    def hurry(self, seconds: float) -> None:
+        """Something must happen within that time."""
+        self.due = min(self.due, self.listener.clock() + seconds)
+        self.listener.watch(self)
+
+    def rest(self) -> None:
+        """What was waited for has happened; the next one counts."""
+        self.due = min(self.timed.values(), default=_NEVER)
+
+    def expire(self) -> None:
+        """It did not happen."""
+        if self._lingering or not self.may_write or not self.link.settled:
+            self.due = _NEVER
+            self.wire.abort()
+            return
+        now = self.listener.clock()
+        for stream, due in tuple(self.timed.items()):
+            if due <= now:
+                stream.expire()
+        self.rest()
+        self.flush()
+
+    def close_now(self) -> None:
+        """Cancels the calls and closes."""
+        self.link.fail(code.NO_ERROR, "the server closes")
+        self.flush()
+        self.wire.abort()
+
+    def close_if_quiet(self) -> None:
+        """Closes it when nothing happened since the last time this was asked."""
+        if self.quiet and not self.running:
+            self.link.fail(code.NO_ERROR, "idle for too long")
+            self.flush()
+        self.quiet = True
+
+    def drain(self) -> None:
+        """No more calls are wanted, but those on their way are taken."""
+        self.link.leave()
+        self.flush()
+
+    def leave(self) -> None:
+        """Closes once the peer had a chance to read why; see `micro_http.server`."""
+        if self._lingering or self._lost:
+            return
+        self._lingering = True
+        try:
+            self.wire.write_eof()
+        except (OSError, RuntimeError, NotImplementedError):
+            self.wire.close()
+            return
+        self.hurry(_LINGER)
+
+    def ended(self) -> None:
+        """A call has ended."""
+        self.running -= 1
+        if self._lost and not self.running:
+            self.listener.closed(self)
+        elif self.listener.draining is not None:
+            self.listener.ended()
