@@ -20,6 +20,7 @@ from micro_http.limits import Limits
 from micro_http.loops import Acceptor, Loop, Timer, Waiter, current_loop
 from micro_http.names import WireNames
 from micro_http.server import Exchanges, ServerConnection
+from micro_http.silence import notice_silence
 from micro_http.tables import Tables
 
 _TICK = 0.1
@@ -265,6 +266,7 @@ def _every_interface(port: int) -> socket.socket:
 
 def _prepared(bound: socket.socket) -> socket.socket:
     bound.setblocking(False)
+    notice_silence(bound)
     return bound
 
 

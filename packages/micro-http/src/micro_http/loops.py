@@ -17,6 +17,8 @@ from typing import Any, Protocol, TypeVar
 
 from micro_core import Clock, capture_clock
 
+from micro_http.silence import notice_silence
+
 _log = logging.getLogger("micro.http")
 _AT_ONCE = 64
 _BACKOFF = 0.5
@@ -144,7 +146,8 @@ class AsyncioLoop(Loop):
 
     async def connect(self, host: str, port: int, factory: Callable[[], P]) -> P:
         """See `Loop`."""
-        _, protocol = await self._loop.create_connection(factory, host, port)
+        transport, protocol = await self._loop.create_connection(factory, host, port)
+        notice_silence(transport.get_extra_info("socket"))
         return protocol
 
     async def accept(self, bound: socket.socket, factory: Callable[[], asyncio.Protocol]) -> Acceptor:

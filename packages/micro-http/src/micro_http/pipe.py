@@ -14,6 +14,7 @@ from micro_core import Message, Reset, TransportError
 
 from micro_http.loops import Loop, Waiter, Wire
 from micro_http.parse import Parser
+from micro_http.silence import Slack
 from micro_http.tables import Malformed
 
 _YIELD_EVERY = 32
@@ -52,6 +53,7 @@ class Pipe:
         self._held_back_bytes = 0
         self._over: TransportError | None = None
         self._ended = False
+        self._slack = Slack(loop, wire)
 
     # What happens to the connection
 
@@ -95,6 +97,7 @@ class Pipe:
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is no more."""
+        self.leave()
         self._fail(TransportError(f"the connection is gone{_because(error)}", Reset.GONE, processed=True))
 
     def _fail(self, error: TransportError) -> None:
@@ -190,6 +193,10 @@ class Pipe:
         over = self._over
         assert over is not None
         return TransportError(str(over), over.reason, processed=over.processed)
+
+    def leave(self) -> None:
+        """Its connection is no pipe any more."""
+        self._slack.stop()
 
     def close(self) -> None:
         """Closes when everything is written."""

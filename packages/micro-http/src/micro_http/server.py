@@ -389,6 +389,7 @@ class ServerConnection(asyncio.Protocol):
         pipe = self._pipe
         assert pipe is not None
         pipe.flush()
+        pipe.leave()
         self._backlog.extend(pipe.ready)
         self._late = exchange.late
         self._pipe = self._exchange = None

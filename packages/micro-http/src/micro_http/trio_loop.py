@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import trio
 
 from micro_http.loops import Acceptor, Loop, Timer
+from micro_http.silence import notice_silence
 
 _log = logging.getLogger("micro.http")
 _HIGH = 64 * 1024
@@ -76,6 +77,7 @@ class TrioLoop(Loop):
     async def connect(self, host: str, port: int, factory: Callable[[], P]) -> P:
         """See `Loop`."""
         stream = await trio.open_tcp_stream(host, port)
+        notice_silence(stream.socket)
         protocol = factory()
         wire = TrioWire(stream, protocol)
         wire.start()

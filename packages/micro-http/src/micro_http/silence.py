@@ -1,0 +1,110 @@
+"""Peers that fell silent: their machine, cable or kernel is gone, so that neither FIN nor RST will ever come.
+
+The system finds out, on every connection of a client or a listener. One that is quiet is asked by keepalive, from
+`QUIET` seconds on; on one that is not, what was sent and is not acknowledged fails after `UNANSWERED`
+(TCP_USER_TIMEOUT, RFC 5482). Both are over within ten seconds, and the connection is lost like any other: handlers are
+cancelled with GONE, calls and streams fail with it. Where a platform lacks one of the options, what the system does by
+itself remains.
+
+A peer that is there but does not read is not silent, yet Linux takes it for that: by the same option it ends a
+connection whose window was closed for as long. For calls that is as good. A stream may be stalled by its reader for
+any time, so `Slack` takes the option off a pipe that is full, and puts it back on one that flows again.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from micro_http.loops import Loop, Timer, Wire
+
+QUIET = 4
+"""Seconds without a sign of the peer after which the system asks for one."""
+
+AGAIN = 2
+"""Seconds between two such questions."""
+
+TIMES = 2
+"""How many of them may remain without an answer."""
+
+UNANSWERED = 7.0
+"""Seconds for which what was sent may remain without an acknowledgement."""
+
+LOOK = 2.0
+"""Seconds between two looks at the pipe of a stream; several fit into `UNANSWERED`."""
+
+_INFO = struct.Struct("=24xI116xI")
+_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+_TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
+_QUIET: int | None = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None))
+
+
+def notice_silence(peer: Any) -> None:
+    """Sets the options on a socket, or on a listening one for those that it accepts. Never raises."""
+    wanted = (
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, _QUIET, QUIET),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPINTVL", None), AGAIN),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_KEEPCNT", None), TIMES),
+        (socket.IPPROTO_TCP, _USER_TIMEOUT, int(UNANSWERED * 1000)),
+    )
+    for level, name, value in wanted:
+        if name is not None:
+            _set(peer, level, name, value)
+
+
+def _set(peer: Any, level: int, name: int, value: int) -> None:
+    try:
+        peer.setsockopt(level, name, value)
+    except OSError:  # not a TCP socket, closed meanwhile, or a system that does not know the option after all
+        return
+
+
+def full(peer: Any) -> bool:
+    """Whether the peer has acknowledged what it was sent and takes no more: `tcpi_unacked`, `tcpi_notsent_bytes`."""
+    if _TCP_INFO is None:
+        return False
+    try:
+        told = peer.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size)
+    except OSError:
+        return False
+    if len(told) < _INFO.size:
+        return False
+    unacknowledged, unsent = _INFO.unpack(told)
+    return bool(unsent) and not unacknowledged
+
+
+class Slack:
+    """Looks at the connection of a stream now and then, until it is stopped or the connection closes."""
+
+    __slots__ = ("_loop", "_timer", "_wire", "taken_off")
+
+    def __init__(self, loop: Loop, wire: Wire) -> None:
+        self.taken_off = False
+        self._loop = loop
+        self._wire = wire
+        self._timer: Timer | None = None
+        if _TCP_INFO is not None and _USER_TIMEOUT is not None:
+            self._timer = loop.call_later(LOOK, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if not self._wire.is_closing():
+            self._allow(full(self._wire.get_extra_info("socket")))
+            self._timer = self._loop.call_later(LOOK, self._look)
+
+    def _allow(self, stalled: bool) -> None:
+        if stalled != self.taken_off and _USER_TIMEOUT is not None:
+            self.taken_off = stalled
+            milliseconds = 0 if stalled else int(UNANSWERED * 1000)
+            _set(self._wire.get_extra_info("socket"), socket.IPPROTO_TCP, _USER_TIMEOUT, milliseconds)
+
+    def stop(self) -> None:
+        """The stream is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._wire.is_closing():
+            self._allow(False)
