@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TypeAlias
 
 from hpack.exceptions import HPACKDecodingError
 from hpack.huffman_table import decode_huffman
@@ -30,6 +31,13 @@ _FEW = 64
 
 _ONCE = frozenset({"content-length", "host", "content-type", "te"})
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+Entry: TypeAlias = tuple[str, str, int, int]
+"""Name, value, bytes of the name, and the size of both (RFC 7541 §4.1): by what arrived, not by what became of it."""
+
+_STATIC: tuple[Entry, ...] = tuple(
+    ("" if name in _REFUSED else name, value, len(name), len(name) + len(value) + OVERHEAD) for name, value in STATIC
+)
 
 
 class Names(dict[bytes, str]):
@@ -70,16 +78,18 @@ class Decoder:
 
     Args:
         most: bytes of one head; what is over it is counted, but not kept.
+        lines: fields of one head.
         names: shared by the connections of one client or listener.
         check: whether a block is a first head. What it makes of one is remembered with it; what it raises is not its
             last word.
     """
 
-    __slots__ = ("_check", "_dynamic", "_most", "_names", "_room", "_runs", "_size")
+    __slots__ = ("_check", "_dynamic", "_few", "_most", "_names", "_room", "_runs", "_size")
 
-    def __init__(self, most: int, names: Names, check: Callable[[Block], None]) -> None:
+    def __init__(self, most: int, lines: int, names: Names, check: Callable[[Block], None]) -> None:
         self._check = check
-        self._dynamic: list[tuple[str, str, int]] = []
+        self._dynamic: list[Entry] = []
+        self._few = min(lines, _FEW)
         self._size = 0
         self._room = TABLE_SIZE
         self._most = most
@@ -116,12 +126,12 @@ class Decoder:
             if name in head or name in _TELLING or pos > end:
                 return None
             value = _text(raw)
-            if not value.isprintable() and _unfit(value):
+            if value.strip(" \t") != value or (not value.isprintable() and _unfit(value)):
                 return None
             head[name] = value
             size += length + more + OVERHEAD
             lines += 1
-        return Block(head, size, lines, checked=True) if size <= self._most and lines <= _FEW else None
+        return Block(head, size, lines, checked=True) if size <= self._most and lines <= self._few else None
 
     def _read(self, data: bytes, run: bytes) -> Block:
         """Any block."""
@@ -130,9 +140,11 @@ class Decoder:
             reading.field()
         fault = reading.fault or _order_fault(reading.names)
         block = Block(reading.head, reading.size, len(reading.names), fault)
-        if run and len(run) == len(data) and not fault and reading.size <= self._most:
+        if not run or fault or reading.size > self._most:
+            return block
+        if len(run) == len(data):
             self._remember(run, block)
-        elif run and not fault and not reading.changed:
+        elif not reading.changed:
             self._read(run, run)
         return block
 
@@ -145,24 +157,23 @@ class Decoder:
         except StreamFault:
             return
         final = known.head.get(":status", "200")[0] != "1"
-        if final and block.lines <= _FEW:
+        if final and block.lines <= self._few:
             self._runs[run] = known
 
-    def entry(self, index: int) -> tuple[str, str, int]:
-        """Name, value and size of a field of the table."""
-        if 0 < index <= len(STATIC):
-            name, value = STATIC[index - 1]
-            return name, value, len(name) + len(value) + OVERHEAD
-        back = index - len(STATIC)
+    def entry(self, index: int) -> Entry:
+        """A field of the table."""
+        if 0 < index <= len(_STATIC):
+            return _STATIC[index - 1]
+        back = index - len(_STATIC)
         if index == 0 or back > len(self._dynamic):
             raise CompressionFault(f"no field has the index {index}")
         return self._dynamic[-back]
 
-    def enter(self, name: str, value: str, size: int) -> None:
+    def enter(self, entry: Entry) -> None:
         """A new field; the oldest ones go where there is no room."""
         self._runs.clear()
-        self._dynamic.append((name, value, size))
-        self._size += size
+        self._dynamic.append(entry)
+        self._size += entry[3]
         self._evict()
 
     def resize(self, room: int) -> None:
@@ -176,7 +187,7 @@ class Decoder:
     def _evict(self) -> None:
         gone = 0
         while self._size > self._room:
-            self._size -= self._dynamic[gone][2]
+            self._size -= self._dynamic[gone][3]
             gone += 1
         del self._dynamic[:gone]
 
@@ -211,47 +222,46 @@ class _Reading:
         """One field, or a change of the table's size."""
         first = self.data[self.pos]
         if first & 0x80:
-            name, value, size = self._decoder.entry(self._integer(7))
-            self._take(name, value, size)
+            self._take(self._decoder.entry(self._integer(7)))
         elif first & 0x40:
-            name, value, size = self._literal(6)
-            self._decoder.enter(name, value, size)
+            entry = self._literal(6)
+            self._decoder.enter(entry)
             self.changed = True
-            self._take(name, value, size)
+            self._take(entry)
         elif first & 0x20:
             if self.names:
                 raise CompressionFault("the table changes its size between two fields")
             self._decoder.resize(self._integer(5))
             self.changed = True
         else:
-            self._take(*self._literal(4))
+            self._take(self._literal(4))
 
-    def _take(self, name: str, value: str, size: int) -> None:
+    def _take(self, entry: Entry) -> None:
+        name, value, _, size = entry
         self.size += size
-        if self.size > self._decoder.most:
-            self.names.append("")
-            return
         self.names.append(name)
+        if self.size > self._decoder.most:
+            return
         if not name:
             self.fault = self.fault or "a header name that HTTP/2 does not allow"
         elif name not in self.head:
-            if not value.isprintable() and _unfit(value):
+            if value.strip(" \t") != value:
+                self.fault = self.fault or f"white space around the header {name}"
+            elif not value.isprintable() and _unfit(value):
                 self.fault = self.fault or f"a control character in the header {name}"
             self.head[name] = value
         elif name[0] == ":" or name in _ONCE:
             self.fault = self.fault or f"more than one {name}"
 
-    def _literal(self, bits: int) -> tuple[str, str, int]:
+    def _literal(self, bits: int) -> Entry:
         index = self._integer(bits)
         if index:
-            name, old, size = self._decoder.entry(index)
-            size -= len(old.encode())
+            name, _, length, _ = self._decoder.entry(index)
         else:
             raw = self._string()
-            name = self._decoder.names[raw]
-            size = len(raw) + OVERHEAD
+            name, length = self._decoder.names[raw], len(raw)
         value = self._string()
-        return name, _text(value), size + len(value)
+        return name, _text(value), length, length + len(value) + OVERHEAD
 
     def _integer(self, bits: int) -> int:
         most = (1 << bits) - 1

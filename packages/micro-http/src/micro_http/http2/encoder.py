@@ -30,24 +30,25 @@ def integer(value: int, bits: int, first: int) -> bytes:
 _SIZES = tuple(bytes((size,)) for size in range(127))
 _NUMBERED = tuple(enumerate(STATIC, start=1))
 _STATIC_NUMBERS = {name: at for at, (name, _) in reversed(_NUMBERED)}
-_STATIC_NAMES: dict[str, bytes | None] = {
-    name: integer(at, 4, 0) for name, at in _STATIC_NUMBERS.items() if name.startswith(":")
-}
+_PSEUDO = {name: integer(at, 4, 0) for name, at in _STATIC_NUMBERS.items() if name[0] == ":"}
 
 
 class Encoder:
     """Writes the heads of one direction of one connection."""
 
-    __slots__ = ("_fields", "_names", "_order", "_room", "_seen", "_update", "_varying")
+    __slots__ = ("_fields", "_names", "_order", "_pseudo", "_room", "_seen", "_update", "_varying")
 
     def __init__(self) -> None:
-        self._fields: dict[tuple[str, str], bytes] = {item: integer(at, 7, 0x80) for at, item in _NUMBERED}
-        self._names: dict[str, bytes | None] = dict(_STATIC_NAMES)
+        # Apart, so that nothing in a head can be taken for what stands in front of it.
+        self._pseudo: dict[tuple[str, str], bytes] = {}
+        self._fields: dict[tuple[str, str], bytes] = {}
+        self._names: dict[str, bytes | None] = {}
         self._order: list[tuple[str, str]] = []
         self._varying: dict[str, bytes] = {}
         self._seen: dict[tuple[str, str], None] = {}
         self._room = TABLE_SIZE
         self._update = b""
+        self._index()
 
     def resize(self, size: int) -> None:
         """The peer keeps no more than so many bytes: what was entered is forgotten, on both sides."""
@@ -64,7 +65,8 @@ class Encoder:
         """
         known, entered = self._fields.get, len(self._order)
         try:
-            parts = [known(item) or self._literal(item) for item in (*pseudo, *head.items())]
+            parts = [self._pseudo.get(item) or self._literal(item, True) for item in pseudo]
+            parts += [known(item) or self._literal(item) for item in head.items()]
         except ValueError:
             self._withdraw(entered)
             raise
@@ -86,12 +88,19 @@ class Encoder:
                 self._name(name)
             _check_value(name, value, value.encode())
 
-    def _literal(self, item: tuple[str, str]) -> bytes:
+    def _literal(self, item: tuple[str, str], pseudo: bool = False) -> bytes:
         name, value = item
+        if (bare := value.strip(" \t")) != value:  # as HTTP/1.1's readers do; no value may hold it (RFC 9113 §8.2.1)
+            item = name, value = name, bare
+            if (known := self._fields.get(item)) is not None:
+                return known
         start = self._varying.get(name)
         if start is not None and value.isprintable() and value.isascii() and (size := len(value)) < 127:
             return start + _SIZES[size] + value.encode()
-        prefix = self._names[name] if name in self._names else self._name(name)
+        if pseudo:
+            prefix: bytes | None = _PSEUDO[name]
+        else:
+            prefix = self._names[name] if name in self._names else self._name(name)
         if prefix is None:
             return b""
         raw = value.encode()
@@ -119,10 +128,15 @@ class Encoder:
         return b"".join((name, integer(len(raw), 7, 0), raw))
 
     def _index(self) -> None:
-        fields = {item: integer(at, 7, 0x80) for at, item in _NUMBERED}
-        for back, item in enumerate(reversed(self._order)):
-            fields[item] = integer(62 + back, 7, 0x80)
-        self._fields = fields
+        """Numbers all fields anew, in place: a head of which half is written goes on with these."""
+        self._fields.clear()
+        self._pseudo.clear()
+        dynamic = ((62 + back, item) for back, item in enumerate(reversed(self._order)))
+        for at, item in (*_NUMBERED, *dynamic):
+            if item[0] in FRAMING:
+                continue
+            fields = self._pseudo if item[0][0] == ":" else self._fields
+            fields[item] = integer(at, 7, 0x80)
 
     def _name(self, name: str) -> bytes | None:
         """How a literal field of that name begins; None for what is not written."""

@@ -32,7 +32,7 @@ class Link(Streams):
     def __init__(self, bounds: Bounds, clock: Clock, names: Names, ready: Callable[[], None]) -> None:
         super().__init__(bounds, clock, ready)
         self.max_streams = 100
-        self._decoder = Decoder(bounds.head, names, self._check)
+        self._decoder = Decoder(bounds.head, bounds.lines, names, self._check)
         self._rest = b""
         self._fragments: list[bytes] = []
         self._fragment_of = 0
