@@ -341,6 +341,15 @@ class Double(Transport):
         self.listeners.append(listener)
         return listener
 
+    def forget(self, address: str) -> None:
+        if self.quirk == "forgets known addresses alone":
+            self.parse(address)
+        elif self.quirk == "forgets for ever":
+            del self.net[address]
+        elif self.quirk == "forgetting cuts":
+            for exchange in self.opened:
+                exchange.reset(Reset.GONE)
+
     def free(self, host: str) -> Any:
         return (f"{host}:{port}" for port in self.ports if f"{host}:{port}" not in self.net or self.quirk == "one port")
 
@@ -389,6 +398,9 @@ BROKEN = [
     ("any address", "a_malformed_address_is_a_value_error"),
     ("any reply", "a_reply_over_the_limit_is_told_from_one_that_cannot_be_parsed"),
     ("any request", "a_request_over_the_limit_never_runs"),
+    ("forgetting cuts", "forget_leaves_what_is_under_way_and_what_comes_later_alone"),
+    ("forgets for ever", "forget_leaves_what_is_under_way_and_what_comes_later_alone"),
+    ("forgets known addresses alone", "forget_never_raises"),
     ("empty refusals", "a_refusal_is_sent_as_it_is"),
     ("nobody calls", "the_peer_is_told_to_both_sides"),
     ("nobody is the peer", "the_peer_is_told_to_both_sides"),

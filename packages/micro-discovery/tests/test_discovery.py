@@ -78,7 +78,10 @@ class Scripted(Counted):
 
     def say(self, *ids: str, departed: str = "", stale: float | None = None) -> None:
         services = (greeter(*ids),) if ids else ()
-        self._send.send_nowait(Snapshot(services, frozenset(departed.split()), stale))
+        self.put(Snapshot(services, frozenset(departed.split()), stale))
+
+    def put(self, snapshot: Snapshot) -> None:
+        self._send.send_nowait(snapshot)
 
     def fail(self, error: Exception) -> None:
         self._send.send_nowait(error)
@@ -349,6 +352,41 @@ async def test_a_goodbye_is_believed_at_once(clock: Clock) -> None:
         await discovery.find("greeter", deadline=clock() + 1)
         registry.say(departed="a")
         await until(lambda: discovery.known("greeter") is None)
+
+
+async def test_departed_nodes_are_told_of_by_address_and_moved_ones_by_their_old_one(clock: Clock) -> None:
+    told: list[str] = []
+
+    def at(**addresses: str) -> Snapshot:
+        nodes = tuple(Node(key, address) for key, address in addresses.items())
+        return Snapshot((ServiceRecord("greeter", "1", nodes),) if nodes else ())
+
+    async with Scripted() as registry, discover(registry, departed=told.append) as discovery:
+        registry.put(at(a="127.0.0.1:1", b="127.0.0.1:2", c="127.0.0.1:2"))
+        await discovery.find("greeter", deadline=clock() + 1)
+        assert not told
+        registry.put(at(a="127.0.0.1:3", c="127.0.0.1:2"))
+        await until(lambda: told == ["127.0.0.1:1"])
+        registry.put(Snapshot((), frozenset("a"), None))
+        await until(lambda: told == ["127.0.0.1:1", "127.0.0.1:3"])
+        (last,) = (await discovery.find("greeter", deadline=clock() + 1)).nodes
+        discovery.report("greeter", last, Outcome.NOT_PROCESSED)
+        assert told == ["127.0.0.1:1", "127.0.0.1:3", "127.0.0.1:2"]
+
+
+async def test_a_departure_that_cannot_be_told_is_logged_and_discovery_goes_on(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(address: str) -> None:
+        raise RuntimeError("broken")
+
+    async with Scripted() as registry, discover(registry, departed=fail) as discovery:
+        registry.put(Snapshot((ServiceRecord("greeter", "1", (Node("a", "127.0.0.1:1"),)),)))
+        await discovery.find("greeter", deadline=clock() + 1)
+        registry.put(Snapshot((ServiceRecord("greeter", "1", (Node("a", "127.0.0.1:2"),)),)))
+        await until(lambda: [node.address for node in discovery.known("greeter").nodes] == ["127.0.0.1:2"])
+        assert "127.0.0.1:1 could not be forgotten" in caplog.text
+        assert registry.watches == 1
 
 
 async def test_nodes_that_cannot_be_called_are_left_out_and_logged_once(

@@ -212,6 +212,43 @@ class TransportConformance(ListenerConformance):
             assert not any(work.runs for work in behind.works)
             assert (await self.ask(client, behind.address, b"well")).body == b"well"
 
+    # forget
+
+    @bounded
+    async def test_forget_leaves_what_is_under_way_and_what_comes_later_alone(
+        self, make_transport: MakeTransport
+    ) -> None:
+        go, bodies = anyio.Event(), list[bytes]()
+
+        async def wait(head: Head, body: bytes) -> Message:
+            await go.wait()
+            return Message(dict(REPLY_HEAD), body)
+
+        async def ask(client: Transport, address: str, body: bytes) -> None:
+            bodies.append((await self.ask(client, address, body)).body)
+
+        async with (
+            self.between(make_transport, unary=wait) as (client, behind),
+            self.opened(client, behind) as exchange,
+        ):
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask, client, behind.address, b"before")
+                await eventually(lambda: behind.works and behind.works[0].runs, within=5)
+                for _ in range(2):
+                    client.forget(behind.address)
+                group.start_soon(ask, client, behind.address, b"after")
+                await eventually(lambda: len(behind.works) == 2 and behind.works[1].runs, within=5)
+                await exchange.send(b"x")
+                assert await exchange.recv() == b"x"
+                go.set()
+            assert sorted(bodies) == [b"after", b"before"]
+
+    @bounded
+    async def test_forget_never_raises(self, make_transport: MakeTransport) -> None:
+        async with make_transport() as client:
+            for address in (*BAD_ADDRESSES, "127.0.0.1:1", "nobody:1"):
+                assert client.forget(address) is None  # type: ignore[func-returns-value]
+
     # accept
 
     @bounded

@@ -181,3 +181,11 @@ class Transport(Component, ABC):
         Raises:
             ConfigurationError: the address cannot be parsed or bound; the text says why and how to choose another.
         """
+
+    def forget(self, address: str) -> None:
+        """The node at that address left the registry: nothing that waits for further calls to it is kept.
+
+        Calls and streams that are under way go on to their end; whoever calls the address again is served as before.
+        Synchronous, idempotent, never raises, also for an address that is malformed or was never called. Called in the
+        event loop's thread, by whoever looks after the nodes; not on the path of a call.
+        """

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, copy_context
 from types import TracebackType
@@ -29,6 +29,7 @@ from micro_core import (
     Outcome,
     Registry,
     ServiceNotFound,
+    ServiceRecord,
     Snapshot,
     capture_clock,
 )
@@ -101,6 +102,8 @@ class RegistryDiscovery(Discovery):
             caller is dropped.
         max_backoff: seconds, at most, from a failed watch to the next.
         host: which host's loopback records may be dialled; this one's by default.
+        departed: told the address of each node that is known no more, so that whoever calls nodes can let go of what
+            was kept for it: `Transport.forget`.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class RegistryDiscovery(Discovery):
         max_services: int = 1_000,
         max_backoff: float = 10.0,
         host: str | None = None,
+        departed: Callable[[str], None] | None = None,
     ) -> None:
         self._registry = registry
         self._name = registry_name
@@ -123,6 +127,7 @@ class RegistryDiscovery(Discovery):
         self._max_services = max_services
         self._max_backoff = max_backoff
         self._host = host_id() if host is None else host
+        self._departed = departed
         self._entries: dict[str, _Entry] = {}
         self._names: tuple[str, ...] | None = None
         self._asking = False
@@ -185,8 +190,12 @@ class RegistryDiscovery(Discovery):
     def report(self, service: str, node: Node, outcome: Outcome) -> None:
         """As `Discovery.report`."""
         entry = self._entries.get(service)
-        if entry is not None and entry.nodes.report(node, outcome):
+        if entry is None:
+            return
+        before = entry.nodes.records
+        if entry.nodes.report(node, outcome):
             logger.warning("every node of %r that %s no longer lists refused: it has none", service, self._name)
+            self._tell_departed(before, ())
 
     async def _wait(self, entry: _Entry, filter: Filter | None, limit: float) -> NodeSet | None:
         while (found := entry.nodes.select(filter)) is None and self._group is not None:
@@ -250,9 +259,10 @@ class RegistryDiscovery(Discovery):
             delay = min(delay * 2, self._max_backoff)
 
     def _apply(self, entry: _Entry, snapshot: Snapshot) -> None:
-        nodes, doubted = entry.nodes, entry.nodes.doubted
+        nodes, doubted, before = entry.nodes, entry.nodes.doubted, entry.nodes.records
         if nodes.apply(snapshot):
             entry.wake()
+            self._tell_departed(before, nodes.records)
         if nodes.stale:
             self._troubled(entry, "it is not reachable")
         elif entry.trouble:
@@ -266,6 +276,15 @@ class RegistryDiscovery(Discovery):
             )  # fmt: skip
         if nodes.rejected:
             self._warn_of_rejected(nodes)
+
+    def _tell_departed(self, before: Iterable[ServiceRecord], now: Iterable[ServiceRecord]) -> None:
+        if self._departed is None:
+            return
+        for address in _addresses(before) - _addresses(now):
+            try:
+                self._departed(address)
+            except Exception:
+                logger.exception("a departed node at %s could not be forgotten", address)
 
     def _troubled(self, entry: _Entry, trouble: str) -> None:
         if entry.trouble in ("", "no answer yet"):
@@ -321,6 +340,10 @@ class RegistryDiscovery(Discovery):
     def _drop(self, entry: _Entry) -> None:
         del self._entries[entry.nodes.service]
         entry.scope.cancel()
+
+
+def _addresses(records: Iterable[ServiceRecord]) -> set[str]:
+    return {node.address for record in records for node in record.nodes}
 
 
 def _precious(entry: _Entry) -> bool:

@@ -202,6 +202,7 @@ class Parts:
             registry_name=self.name_of("registry"),
             namespace=settings.namespace,
             lookup_timeout=settings.client_lookup_timeout,
+            departed=(await self._get("transport")).forget,
         )
         return cast(Discovery, await self._stack.enter_async_context(discovery))
 
