@@ -14,7 +14,8 @@ Whether a call is a stream is the caller's word (`micro-stream` in the head), he
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TypeAlias
 
 from micro_core.component import Component
@@ -143,7 +144,15 @@ class Listener(ABC):
 
 
 class Transport(Component, ABC):
-    """Carries messages. Built as `Transport(options)`. Connections and their pool are its own business."""
+    """Carries messages. Built as `Transport(options)`. Connections and their pool are its own business.
+
+    Attributes:
+        node_metadata: what a node that is served through it says about itself in the registry. `tls=1` there, and only
+            there, means that it is called by TLS alone; then this transport dials nothing without, whatever a record
+            says. Known before it is entered, and the same for its life.
+    """
+
+    node_metadata: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     async def call(self, address: str, request: Message, *, verify_name: str | None = None, deadline: float) -> Message:

@@ -16,9 +16,11 @@ from micro_http.limits import Limits
 from micro_http.listener import HTTPListener, listen
 from micro_http.pipe import Pipe
 from micro_http.tables import Malformed
+from micro_http.tls import TLS
 
 __all__ = [
     "HTTP2",
+    "TLS",
     "HTTPClient",
     "HTTPListener",
     "Limits",

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import anyio
 from micro_core import Exchange, Head, Message, Reset, TransportError
 
 from micro_http.address import format_address, parse_address
 from micro_http.connection import NEVER, ClientPipe, Connection, Pool
+from micro_http.dialing import Dialing, Make, Secure
 from micro_http.http2.client import HTTP2Client
 from micro_http.http2.decoder import Names
 from micro_http.limits import Limits
@@ -29,6 +30,7 @@ from micro_http.names import WireNames
 from micro_http.parse import Parser
 from micro_http.pipe import Pipe
 from micro_http.tables import Tables
+from micro_http.tls import TLS
 from micro_http.write import counted, header_block, request_start
 
 _SWEEP = 0.02
@@ -41,23 +43,25 @@ P = TypeVar("P", bound=asyncio.Protocol)
 
 
 class HTTP2(Enum):
-    """When a client speaks HTTP/2 without TLS."""
+    """When a client speaks HTTP/2."""
 
     AUTO = "auto"
-    """To servers that said they do, for more calls than one or two at a time."""
+    """To servers that said they do; without TLS for more calls than one or two at a time, with TLS for all."""
     ALWAYS = "always"
+    """Without TLS unasked; with TLS as `AUTO`."""
     NEVER = "never"
 
 
 class HTTPClient:
-    """Calls HTTP/1.1 servers. An async context manager; leaving it closes every connection.
+    """Calls HTTP servers. An async context manager; leaving it closes every connection.
 
     Args:
         limits: what a reply may be.
         pool_size: idle connections that are kept per address.
         pool_ttl: seconds after which a connection is not used again, counted from its beginning.
         dial_timeout: seconds for a connection to be made.
-        http2: when HTTP/2 is spoken without TLS.
+        http2: when HTTP/2 is spoken.
+        tls: what every connection is made with, then; none is ever made without.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class HTTPClient:
         pool_ttl: float = 60.0,
         dial_timeout: float = 5.0,
         http2: HTTP2 = HTTP2.AUTO,
+        tls: TLS | None = None,
     ) -> None:
         self.limits = Limits() if limits is None else limits
         self.names = WireNames()
@@ -75,18 +80,24 @@ class HTTPClient:
         self._pool_size = pool_size
         self._pool_ttl = pool_ttl
         self._dial_timeout = dial_timeout
-        self._http2 = {HTTP2.AUTO: None, HTTP2.ALWAYS: True, HTTP2.NEVER: False}[http2]
-        self._alone = 0 if http2 is HTTP2.ALWAYS else _ALONE
+        self._tls = tls
+        self._secure: Secure | None = None
+        self.http2 = {HTTP2.AUTO: None, HTTP2.ALWAYS: None if tls else True, HTTP2.NEVER: False}[http2]
+        self._alone = _ALONE if tls is None and http2 is not HTTP2.ALWAYS else 0
         self._http2_names = Names()
         self.multiplexed: set[HTTP2Client] = set()
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[str | tuple[str, str | None], Pool] = {}
         self._pipes: set[Wire] = set()
         self._loop: Loop | None = None
         self._sweep: Timer | None = None
         self.connections: set[Connection] = set()
 
     async def __aenter__(self) -> Self:
+        if self._tls is not None:
+            self._tls.open()
         self._loop = current_loop()
+        if self._tls is not None:
+            self._secure = Secure(self._loop, self._tls, self._dial_timeout)
         return self
 
     async def __aexit__(
@@ -113,7 +124,8 @@ class HTTPClient:
         """One request and its reply, whatever its status; the reply's head holds `:status`.
 
         `:method` and `:path` are read from the head, POST and `/` where they are missing. `deadline` is in seconds of
-        the loop's clock; it is kept to about 20 ms. A cancelled call closes its connection.
+        the loop's clock; it is kept to about 20 ms. A cancelled call closes its connection, or, in HTTP/2, resets its
+        stream. `verify_name` is the service that is called, see `TLS`.
 
         Raises:
             TransportError: `processed=False` when nothing was written (the dial failed), else True; reason DEADLINE at
@@ -122,10 +134,13 @@ class HTTPClient:
             ValueError: a header that would not be one, or a malformed address. Nothing was written.
         """
         loop = self._loop or self._running()
-        pool = self._pools.get(address) or self._pool(address)
+        key = address if self._secure is None else (address, verify_name)
+        pool = self._pools.get(key) or self._pool(address, verify_name)
         head, body = request.head, request.body
         now = loop.clock()
         connection = self._idle(pool, now) if deadline > now else None
+        if connection is None and pool.http2 is None and pool.name is not None:
+            connection = await self._first(pool, deadline)
         if connection is None and pool.http2 and pool.open >= self._alone:
             return await self._call_http2(pool, head, body, deadline)
         start = pool.asking if pool.http2 is None else pool.start
@@ -160,13 +175,19 @@ class HTTPClient:
             raise
         return reply
 
-    async def exchange(self, address: str, head: Head, *, deadline: float) -> Exchange | None:
-        """A stream over HTTP/2, or None where the peer speaks HTTP/1.1 or has not said yet."""
-        pool = self._pools.get(address) or self._pool(address)
+    async def exchange(
+        self, address: str, head: Head, *, verify_name: str | None = None, deadline: float
+    ) -> Exchange | None:
+        """A stream over HTTP/2, or None where the peer speaks HTTP/1.1, or, without TLS, has not said yet."""
+        pool = self._pool_of(address, verify_name)
+        if pool.http2 is None and pool.name is not None:
+            connection = await self._first(pool, deadline)
+            if connection is not None and not self.kept(connection):
+                connection.abort()
         if not pool.http2:
             return None
-        connection = self._shared(pool, self._running().clock()) or await self._dial_http2(pool, deadline)
-        return connection.open(head)
+        shared = self._shared(pool, self._running().clock()) or await self._dial_http2(pool, deadline)
+        return shared.open(head)
 
     def _shared(self, pool: Pool, now: float) -> HTTP2Client | None:
         """A connection that takes one more call."""
@@ -179,21 +200,46 @@ class HTTPClient:
         """A new connection; those who want one meanwhile wait for it, too."""
         loop = self._running()
         while pool.dialing is not None:
-            with anyio.move_on_after(deadline - loop.clock()):
-                await pool.dialing.wait()
+            await pool.dialing.wait(deadline - loop.clock())
             connection = self._shared(pool, loop.clock())
             if connection is not None:
                 return connection
-        pool.dialing = anyio.Event()
+        made = await self._dial_first(pool, deadline)
+        if isinstance(made, HTTP2Client):
+            return made
+        made.abort()
+        text = f"{pool.address} speaks HTTP/1.1 now, and spoke HTTP/2 before"
+        raise TransportError(text, Reset.REFUSED, processed=False)
+
+    async def _first(self, pool: Pool, deadline: float) -> Connection | None:
+        """Finds out what a peer speaks by TLS; a connection, where that is HTTP/1.1 and this was the first."""
+        loop = self._running()
+        while pool.http2 is None:
+            if pool.dialing is None:
+                made = await self._dial_first(pool, deadline)
+                return made if isinstance(made, Connection) else None
+            await pool.dialing.wait(deadline - loop.clock())
+        return None
+
+    async def _dial_first(self, pool: Pool, deadline: float) -> HTTP2Client | Connection:
+        """Dials while others wait."""
+        pool.dialing = dialing = Dialing()
         try:
-            connection = await self._dial(pool.address, deadline, lambda: self._multiplexed(pool))
+            made = await self._dial_either(pool, deadline)
+        except TransportError as error:
+            if error.reason is Reset.REFUSED:
+                dialing.error = error
+            raise
         finally:
-            pool.dialing.set()
             pool.dialing = None
         if self.closed:
-            connection.abort()
-        pool.shared.append(connection)
-        return connection
+            made.abort()
+        if isinstance(made, HTTP2Client):
+            pool.shared.append(made)
+        return made
+
+    def _either(self, pool: Pool, http2: bool) -> HTTP2Client | Connection:
+        return self._multiplexed(pool) if http2 else Connection(self, self._running(), pool)
 
     def _multiplexed(self, pool: Pool) -> HTTP2Client:
         def lost(connection: HTTP2Client) -> None:
@@ -204,10 +250,22 @@ class HTTPClient:
                 pool.http2 = None
 
         return HTTP2Client(
-            self._running(), self.limits, self._http2_names, pool.host, False, self.multiplexed.add, lost
+            dialing.over.set()
+        return made
+
+    async def _dial_either(self, pool: Pool, deadline: float) -> HTTP2Client | Connection:
+        made = await self._dial(pool, deadline, lambda http2: self._either(pool, http2), http2=True)
+        pool.http2 = isinstance(made, HTTP2Client)
+            self._running(),
+            self.limits,
+            self._http2_names,
+            pool.host,
+            pool.name is not None,
+            self.multiplexed.add,
+            lost,
         )
 
-    async def pipe(self, address: str, *, deadline: float) -> Pipe:
+    async def pipe(self, address: str, *, verify_name: str | None = None, deadline: float) -> Pipe:
         """A fresh connection that belongs to the caller, who closes or resets it.
 
         Raises:
@@ -217,7 +275,7 @@ class HTTPClient:
         loop = self._running()
         parser = Parser(self.limits, self._tables, replies=True)
         connection = await self._dial(
-            address, deadline, lambda: ClientPipe(self._pipes, loop, parser, self.limits.buffer)
+            pool, deadline, lambda _: ClientPipe(self._pipes, loop, parser, self.limits.buffer), http2=False
         )
         assert connection.pipe is not None
         if self.closed:
@@ -230,15 +288,22 @@ class HTTPClient:
         return self._loop
 
     def host_of(self, address: str) -> str:
+        pool = self._pool_of(address, verify_name)
         """What `Host` says for an address. Raises ValueError for a malformed one."""
-        return (self._pools.get(address) or self._pool(address)).host
-
-    def _pool(self, address: str) -> Pool:
         host, port = parse_address(address)
-        named = format_address(host, port) if host else f"localhost:{port}"
+        return format_address(host, port) if host else f"localhost:{port}"
+
+    def _pool_of(self, address: str, verify_name: str | None) -> Pool:
+        key = address if self._secure is None else (address, verify_name)
+        return self._pools.get(key) or self._pool(address, verify_name)
+
+    def _pool(self, address: str, verify_name: str | None) -> Pool:
+        named = self.host_of(address)
+        key = address if self._tls is None else (address, verify_name)
+        name = None if self._tls is None else self._tls.name_for(parse_address(named)[0], verify_name)
         if len(self._pools) >= _POOLS:
-            self._pools = {key: kept for key, kept in self._pools.items() if kept.idle}
-        pool = self._pools[address] = Pool(address, named, self._http2)
+            self._pools = {known: kept for known, kept in self._pools.items() if kept.idle or kept.shared}
+        pool = self._pools[key] = Pool(address, named, self.http2, name)
         return pool
 
     # Connections
@@ -255,17 +320,17 @@ class HTTPClient:
 
     async def _dial_for_call(self, pool: Pool, deadline: float) -> Connection:
         loop = self._running()
-        return await self._dial(pool.address, deadline, lambda: Connection(self, loop, pool))
+        return await self._dial(pool, deadline, lambda _: Connection(self, loop, pool), http2=False)
 
-    async def _dial(self, address: str, deadline: float, factory: Callable[[], P]) -> P:
-        loop = self._running()
-        host, port = parse_address(address)
+    async def _dial(self, pool: Pool, deadline: float, make: Callable[[bool], P], *, http2: bool) -> P:
+        """A new connection. `make` is told whether it is one of HTTP/2, which `http2` allows, or without TLS wants."""
+        loop, address = self._running(), pool.address
         left = deadline - loop.clock()
         allowed = min(left, self._dial_timeout)
         if allowed > 0:
             try:
                 with anyio.move_on_after(allowed):
-                    return await loop.connect(host or "localhost", port, factory)
+                    return await self._connect(pool, make, http2)
             except (OSError, UnicodeError) as error:
                 raise TransportError(
                     f"cannot connect to {address}: {_plainly(error)}", Reset.REFUSED, processed=False
@@ -290,6 +355,12 @@ class HTTPClient:
         """Sees to it that deadlines are looked at."""
         if self._sweep is None and self._loop is not None:
             self._sweep = self._loop.call_later(_SWEEP, self._look)
+    def _connect(self, pool: Pool, make: Callable[[bool], P], http2: bool) -> Awaitable[P]:
+        host, port = parse_address(pool.host)
+        if self._secure is None or pool.name is None:
+            return self._running().connect(host, port, lambda: make(http2))
+        return cast("Awaitable[P]", self._secure.connect(host, port, pool.name, cast("Make", make), http2=http2))
+
 
     def _look(self) -> None:
         self._sweep = None

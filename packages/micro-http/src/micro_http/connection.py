@@ -6,7 +6,6 @@ import asyncio
 import select
 from typing import TYPE_CHECKING, cast
 
-import anyio
 from micro_core import Message, Reset, TransportError
 
 from micro_http.http2.client import HTTP2Client
@@ -14,10 +13,12 @@ from micro_http.loops import Loop, Waiter, Wire
 from micro_http.parse import Parser
 from micro_http.pipe import PipeConnection
 from micro_http.tables import Malformed
+from micro_http.tls_faults import refused_by_peer
 from micro_http.write import ASKS, request_start
 
 if TYPE_CHECKING:
     from micro_http.client import HTTPClient
+    from micro_http.dialing import Dialing
 
 NEVER = float("inf")
 _LARGE = 64 * 1024
@@ -25,12 +26,22 @@ _OVER_A_LIMIT = (413, 431)
 
 
 class Pool:
-    """The idle connections of one address, the last used at the end."""
+    """The connections of one address and, with TLS, one name.
 
-    __slots__ = ("address", "asking", "dialing", "host", "http2", "idle", "open", "shared", "start")
+    Attributes:
+        http2: whether the peer speaks it; None while that is not known.
+        name: what its certificate must hold; None without TLS.
+        idle: those of HTTP/1.1 that wait, the last used at the end.
+        open: how many of HTTP/1.1 there are.
+        shared: those of HTTP/2.
+        dialing: the dial that is under way, where others wait for it.
+    """
 
-    def __init__(self, address: str, host: str, http2: bool | None) -> None:
+    __slots__ = ("address", "asking", "dialing", "host", "http2", "idle", "name", "open", "shared", "start")
+
+    def __init__(self, address: str, host: str, http2: bool | None, name: str | None = None) -> None:
         self.address = address
+        self.name = name
         self.host = host
         self.http2 = http2
         self.start = request_start("POST", "/", host)
@@ -38,7 +49,7 @@ class Pool:
         self.idle: list[Connection] = []
         self.open = 0
         self.shared: list[HTTP2Client] = []
-        self.dialing: anyio.Event | None = None
+        self.dialing: Dialing | None = None
 
 
 class Connection(asyncio.Protocol):
@@ -95,11 +106,11 @@ class Connection(asyncio.Protocol):
         if self._wire is not None:
             self._wire.abort()
 
-    def _fail(self, detail: str, reason: Reset) -> None:
+    def _fail(self, detail: str, reason: Reset, *, processed: bool = True) -> None:
         waiter, self._waiter = self._waiter, None
         self.deadline = NEVER
         if waiter is not None and not waiter.done():
-            waiter.set_exception(TransportError(detail, reason, processed=True))
+            waiter.set_exception(TransportError(detail, reason, processed=processed))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there."""
@@ -154,6 +165,11 @@ class Connection(asyncio.Protocol):
         self._wire = None
         self._client.connections.discard(self)
         self.pool.open -= 1
+        if self.pool.name is not None and not self.pool.open:
+            self.pool.http2 = self._client.http2
+        refused = refused_by_peer(exc)
+        if refused is not None:
+            self._fail(f"cannot connect to {self.pool.address}: {refused}", Reset.REFUSED, processed=False)
         self._fail(f"the connection to {self.pool.address} was lost before it replied", Reset.GONE)
         self._forget()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import anyio
 from micro_core import Accept, ConfigurationError, Head, Listener, Message
@@ -22,6 +23,8 @@ from micro_http.names import WireNames
 from micro_http.server import Exchanges, ServerConnection
 from micro_http.silence import notice_silence
 from micro_http.tables import Tables
+from micro_http.tls import HTTP2_NAME, TLS
+from micro_http.tls_wire import TLSWire
 
 _TICK = 0.1
 _PATIENCE = 1.0
@@ -40,6 +43,7 @@ class HTTPListener(Listener):
         draining: Callable[[Head], Message],
         exchanges: Exchanges | None,
         piped: Accept | None,
+        tls: TLS | None,
     ) -> None:
         self.address = address
         self.loop = loop
@@ -59,6 +63,8 @@ class HTTPListener(Listener):
         self._idle_timer: Timer | None = None
         self._acceptor: Acceptor | None = None
         self._bound: socket.socket | None = None
+        self._tls = tls
+        self._handshaking: set[TLSWire] = set()
         self._changed: Waiter | None = None
         self._closing = False
         self._closed = False
@@ -68,8 +74,29 @@ class HTTPListener(Listener):
         self._bound = bound
         self._acceptor = await self.loop.accept(bound, self._connection)
 
-    def _connection(self) -> ServerConnection:
-        return ServerConnection(self, self._accept_piped)
+    def _connection(self) -> asyncio.Protocol:
+        if self._tls is None:
+            return ServerConnection(self, self._accept_piped)
+        seconds = self.limits.head_seconds
+        wire = TLSWire(self.loop, self._tls.server(), self._secured, seconds, over=self._shaken)
+        self._handshaking.add(wire)
+        return wire
+
+    def _secured(self, wire: TLSWire) -> asyncio.Protocol:
+        """The protocol that was agreed on; HTTP/1.1 where none was, as by every Go Micro."""
+        if wire.alpn != HTTP2_NAME:
+            plain = ServerConnection(self, self._accept_piped)
+            plain.connection_made(cast("asyncio.BaseTransport", wire))
+            return plain
+        connection = HTTP2Server(self, self._accept, wire)
+        self.opened(connection)
+        if self.draining is not None:
+            connection.drain()
+        return connection
+
+    def _shaken(self, wire: TLSWire) -> None:
+        self._handshaking.discard(wire)
+        self.ended()
 
     # What connections tell
 
@@ -159,7 +186,7 @@ class HTTPListener(Listener):
             await self.loop.checkpoint()
             if self._acceptor is not None:
                 await self._acceptor.settled()
-            while self.connections:
+            while self.connections or self._handshaking:
                 self._changed = self.loop.waiter()
                 await self._changed
 
@@ -170,7 +197,7 @@ class HTTPListener(Listener):
         for peer in self._stop_accepting():
             await self.loop.adopt(peer, self._connection)
         with anyio.move_on_after(_LEAVE):
-            while self.connections:
+            while self.connections or self._handshaking:
                 self._changed = self.loop.waiter()
                 await self._changed
 
@@ -197,6 +224,8 @@ class HTTPListener(Listener):
                 timer.cancel()
         for connection in tuple(self.connections):
             connection.close_now()
+        for wire in tuple(self._handshaking):
+            wire.abort()
 
     async def __aenter__(self) -> Self:
         return self
@@ -220,21 +249,26 @@ async def listen(
     draining: Callable[[Head], Message] = unavailable,
     exchanges: Exchanges | None = None,
     piped: Accept | None = None,
+    tls: TLS | None = None,
 ) -> HTTPListener:
     """Binds `host:port` and serves until it is closed (port 0: any free one; empty host: every interface).
 
     `accept` is what `Transport.listen` says: it sees `:method` and `:path` beside the headers; a reply may hold
     `:status`, 200 where it is missing, and `connection: close`. `draining` makes the answer to requests that arrive
-    while the listener drains. `exchanges` is needed where `accept` takes streams.
+    while the listener drains. `exchanges` is needed where `accept` takes streams. With `tls` nothing is served without.
 
     Raises:
-        ConfigurationError: the address cannot be parsed or bound; the text says why and how to choose another.
+        ConfigurationError: the address cannot be parsed or bound; the text says why and how to choose another. Or the
+            certificate cannot be used.
     """
     loop = current_loop()
+    if tls is not None:
+        tls.open()
+        tls.server()
     bound = await _bind(address)
     host, port = bound.getsockname()[:2]
     limits = Limits() if limits is None else limits
-    listener = HTTPListener(loop, format_address(host, port), accept, limits, draining, exchanges, piped)
+    listener = HTTPListener(loop, format_address(host, port), accept, limits, draining, exchanges, piped, tls)
     await listener.start_on(bound)
     return listener
 

@@ -16,6 +16,7 @@ from micro_http.loops import Loop, Waiter, Wire
 from micro_http.parse import Parser
 from micro_http.silence import Slack
 from micro_http.tables import Malformed
+from micro_http.tls_faults import refused_by_peer
 
 _YIELD_EVERY = 32
 _GATHERED = 16 * 1024
@@ -98,6 +99,9 @@ class Pipe:
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is no more."""
         self.leave()
+        refused = refused_by_peer(error)
+        if refused is not None:
+            self._fail(TransportError(f"the peer cannot be used: {refused}", Reset.REFUSED, processed=False))
         self._fail(TransportError(f"the connection is gone{_because(error)}", Reset.GONE, processed=True))
 
     def _fail(self, error: TransportError) -> None:

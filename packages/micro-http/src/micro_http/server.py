@@ -112,7 +112,8 @@ class ServerConnection(asyncio.Protocol):
         self.wire = cast("Wire", transport)
         self.wire.set_write_buffer_limits(high=self._listener.limits.buffer)
         name = self.wire.get_extra_info("peername")
-        self.peer = Peer(format_address(name[0], name[1]) if name else "", protocol="http/1.1")
+        address = format_address(name[0], name[1]) if name else ""
+        self.peer = Peer(address, self.wire.get_extra_info("identity"), "http/1.1")
         self._listener.opened(self)
 
     def data_received(self, data: bytes) -> None:

@@ -7,9 +7,11 @@ A unary call is one POST and one reply on a pooled connection; a stream is a con
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,7 +31,7 @@ from micro_core import (
     hookimpl,
     option,
 )
-from micro_http import HTTP2, HTTPClient, HTTPListener, Limits, listen
+from micro_http import HTTP2, TLS, HTTPClient, HTTPListener, Limits, listen
 
 from micro_transport_http.streams import ServerExchange, ending, is_end, last_head, opened
 
@@ -51,9 +53,13 @@ class HTTPOptions:
     body_timeout: float = option(15.0, help="seconds in which a body must arrive, or a reply be read", minimum=0.001)
     idle_timeout: float = option(180.0, help="seconds after which a server closes a quiet connection", minimum=0.001)
     buffer: int = option(64 * 1024, help="bytes read or written ahead of a slow reader", minimum=1024)
-
     streams: int = option(256, help="calls that a peer may have on one HTTP/2 connection at once", minimum=1)
-    http2: HTTP2 = option(HTTP2.AUTO, help="without TLS: to servers that offer it (auto), always, or never")
+    http2: HTTP2 = option(HTTP2.AUTO, help="to servers that offer it (auto); without TLS also always; or never")
+    tls_cert: Path | None = option(None, help="PEM file of the certificate to serve with, and to show to servers")
+    tls_key: Path | None = option(None, help="PEM file of its key; where there is none, it is in tls_cert")
+    tls_ca: Path | None = option(None, help="PEM file of the CAs of peers, revocation lists too; none: the system's")
+    tls_identity: str = option("service", help="name that a server's certificate must hold: service, host, or a name")
+    tls_client_auth: bool = option(False, help="whether a server demands a certificate of its clients")
 
     def limits(self) -> Limits:
         """As `micro_http` takes them."""
@@ -69,20 +75,52 @@ class HTTPOptions:
             streams=self.streams,
         )
 
+    def tls(self, server: ssl.SSLContext | None, client: ssl.SSLContext | None) -> TLS | None:
+        """What TLS stands on; None without."""
+        if not (self.tls_cert or self.tls_key or self.tls_ca or self.tls_client_auth or server or client):
+            return None
+        return TLS(
+            certificate=self.tls_cert,
+            key=self.tls_key,
+            ca=self.tls_ca,
+            identity=self.tls_identity,
+            client_auth=self.tls_client_auth,
+            server_context=server,
+            client_context=client,
+        )
+
 
 class HTTPTransport(Transport):
-    """Carries messages over HTTP/1.1, compatible with Go Micro. Leaving it closes its connections and listeners."""
+    """Carries messages over HTTP, compatible with Go Micro. Leaving it closes its connections and listeners.
+
+    With any of the TLS options, or a context, everything goes over TLS: nothing is dialled or served without. Entering
+    it reads the files; it raises ConfigurationError where one cannot be used.
+
+    Args:
+        options: `HTTPTransport.Options`.
+        server_context: serves, instead of `tls_cert` and `tls_key`.
+        client_context: dials, instead of `tls_ca`. Both are told the protocols to offer (ALPN).
+    """
 
     Options = HTTPOptions
 
-    def __init__(self, options: HTTPOptions) -> None:
+    def __init__(
+        self,
+        options: HTTPOptions,
+        *,
+        server_context: ssl.SSLContext | None = None,
+        client_context: ssl.SSLContext | None = None,
+    ) -> None:
         self._limits = options.limits()
+        self._tls = options.tls(server_context, client_context)
+        self.node_metadata = {} if self._tls is None else {"tls": "1"}
         self._client = HTTPClient(
             self._limits,
             pool_size=options.pool_size,
             pool_ttl=options.pool_ttl,
             dial_timeout=options.dial_timeout,
             http2=options.http2,
+            tls=self._tls,
         )
         self._listeners: list[HTTPListener] = []
 
@@ -112,8 +150,8 @@ class HTTPTransport(Transport):
         """See `Transport.open`. A head without `micro-stream` is given one, so that the peer knows a stream."""
         head = head.copy()
         head.setdefault("micro-stream", head.get("micro-id", "0"))
-        exchange = await self._client.exchange(address, head, deadline=deadline)
-        return exchange or await opened(self._client, address, head, opening, deadline)
+        exchange = await self._client.exchange(address, head, verify_name=verify_name, deadline=deadline)
+        return exchange or await opened(self._client, address, head, opening, verify_name, deadline)
 
     async def listen(self, address: str, accept: Accept) -> Listener:
         """See `Transport.listen`. Calls that arrive while it drains get an unprocessed 503 (WIRE §12)."""
@@ -124,6 +162,7 @@ class HTTPTransport(Transport):
             draining=_leaving,
             exchanges=ServerExchange,
             piped=partial(_accepted, accept),
+            tls=self._tls,
         )
         self._listeners.append(listener)
         return listener

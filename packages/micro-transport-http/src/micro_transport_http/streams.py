@@ -270,11 +270,13 @@ def _post(stub: bytes, body: bytes) -> bytes:
     return b"".join((stub, counted(body), body)) if body else stub + EMPTY_CHUNKED
 
 
-async def opened(client: HTTPClient, address: str, head: Head, opening: Buffer, deadline: float) -> ClientExchange:
+async def opened(
+    client: HTTPClient, address: str, head: Head, opening: Buffer, verify_name: str | None, deadline: float
+) -> ClientExchange:
     """Dials and sends the opening message; see `Transport.open`."""
     start = request_start(head.get(":method", "POST"), head.get(":path", "/"), client.host_of(address))
     header_block(client.names, head)
-    pipe = await client.pipe(address, deadline=deadline)
+    pipe = await client.pipe(address, verify_name=verify_name, deadline=deadline)
     exchange = ClientExchange(pipe, start, client.names, head, Peer(address, protocol="http/1.1"))
     await exchange.send(opening)
     return exchange

@@ -59,6 +59,8 @@ class HTTP2Client(Driver):
         bounds = Bounds(head=limits.head, lines=limits.lines, window=limits.buffer)
         self.link = ClientLink(bounds, loop.clock, names, self.ready)
         self.host = (":authority", host)
+        self._settling: Waiter | None = None
+        self._asked = -_NEVER
         self.scheme = _HTTPS if secure else _HTTP
 
     def usable(self) -> bool:
@@ -76,7 +78,28 @@ class HTTP2Client(Driver):
         """The connection is there."""
         self._made(self)
         self.begin(wire_of(transport), self.limits.buffer)
-        self._poll.register(self.wire.get_extra_info("socket").fileno(), select.POLLIN | select.POLLRDHUP)
+        self._poll.register(self.wire.get_extra_info("socket").fileno(), _CLOSED)
+
+    async def settled(self) -> None:
+        """Returns when the peer has shown that it speaks HTTP/2 with us. Raises OSError; cancelled, it closes."""
+        if self.link.settled:
+            return
+        self._settling = self.loop.waiter()
+        self.link.told = self._settle
+        try:
+            await self._settling
+        except BaseException:
+            self.abort()
+            raise
+
+    def _settle(self, error: Exception | None = None) -> None:
+        waiter, self._settling, self.link.told = self._settling, None, None
+        if waiter is None or waiter.done():
+            return
+        if error is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(error)
 
     def block(self, head: Head) -> bytes:
         """The first block of a stream. Raises ValueError."""
@@ -159,6 +182,7 @@ class CallStream(ClientStream):
 
     collects = True
     _parts: list[bytes] | None = None
+        self._settle(exc or ConnectionResetError("closed during the handshake"))
     _size = 0
 
     def __init__(self, connection: HTTP2Client, deadline: float, framed: bool) -> None:
@@ -234,7 +258,7 @@ class OpenStream(ClientStream):
         super().__init__(connection, _NEVER)
         self.parts = []
         self.channel = Channel(connection, self, connection.limits.body)
-        peer = Peer(connection.address, protocol="h2")
+        peer = Peer(connection.address, connection.wire.get_extra_info("identity"), "h2")
         self.exchange = CalledExchange(connection, self, self.channel, head, peer)
 
     def on_head(self, head: Head, end: bool) -> None:

@@ -109,7 +109,7 @@ class ServerLink(Link):
 
 
 class ClientLink(Link):
-    """The client's end."""
+    """The client's end. `told` is called when the peer's SETTINGS arrive."""
 
     def __init__(self, bounds: Bounds, clock: Clock, names: Names, ready: Callable[[], None]) -> None:
         super().__init__(bounds, clock, names, ready)
@@ -120,6 +120,7 @@ class ClientLink(Link):
             fr.MAX_HEADER_LIST_SIZE: bounds.head,
         }
         self.write(fr.PREFACE + fr.settings(values))
+        self.told: Callable[[], None] | None = None
         self._open_windows()
 
     @property
@@ -129,6 +130,11 @@ class ClientLink(Link):
 
     def open(self, stream: Stream) -> None:
         """Gives a stream its number; its head is to follow at once."""
+    def _on_settings(self, number: int, flags: int, payload: bytes) -> None:
+        super()._on_settings(number, flags, payload)
+        if self.told is not None:
+            self.told()
+
         number = self._next
         self._next = number + 2
         self._add(stream, number)

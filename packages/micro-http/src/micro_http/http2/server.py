@@ -55,7 +55,8 @@ class HTTP2Server(Driver):
         self.link = ServerLink(bounds, listener.clock, listener.http2_names, self.ready, lambda: ServedStream(self))
         self.begin(wire, limits.buffer)
         name = wire.get_extra_info("peername")
-        self.peer = Peer(format_address(name[0], name[1]) if name else "", protocol="h2")
+        address = format_address(name[0], name[1]) if name else ""
+        self.peer = Peer(address, wire.get_extra_info("identity"), "h2")
         self.hurry(limits.head_seconds)
 
     @property
