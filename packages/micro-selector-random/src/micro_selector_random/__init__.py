@@ -51,8 +51,9 @@ class RandomSelector(Selector):
 
     def select(self, nodes: NodeSet, *, key: bytes | None = None) -> Iterator[Node]:
         """As `Selector.select`; ignores the key."""
-        if not nodes.nodes:
-            return
+        return self._drawn(nodes) if len(nodes.nodes) > 1 else iter(nodes.nodes)
+
+    def _drawn(self, nodes: NodeSet) -> Iterator[Node]:
         first = self._first(nodes)
         yield first
         yield from self._others(nodes.nodes, first)
