@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any, Self
 
 import anyio
-from anyio.lowlevel import checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint_if_cancelled, current_token
 from micro_core import (
     Call,
     Client,
@@ -56,6 +56,7 @@ class RPCClient(Client):
         self.selector = selector
         self.options = options
         self.clock: Clock = _not_entered
+        self._scoped: Clock = _not_entered
         self.cancelled: type[BaseException] = BaseException
         self.usable: dict[str, tuple[NodeSet, NodeSet]] = {}
         self._transport = transport
@@ -64,6 +65,7 @@ class RPCClient(Client):
 
     async def __aenter__(self) -> Self:
         self.clock = capture_clock()
+        self._scoped = current_token().backend_class.current_effective_deadline
         self.cancelled = anyio.get_cancelled_exc_class()
         return self
 
@@ -76,19 +78,18 @@ class RPCClient(Client):
         attempts = Attempts(self, call, started, deadline)
         plan, head = self._prepare(call, attempts)
         body = self._encode(call, plan, attempts)
-        scoped = anyio.current_effective_deadline()
+        scoped = self._scoped()
         if scoped == -math.inf:
             await checkpoint_if_cancelled()  # before anything is sent
         told = _told(deadline, scoped)
         node = attempts.first() or await attempts.next()
         while True:
             began = clock()
-            request = head.copy()
             if told < math.inf:
-                request["timeout"] = _nanoseconds(told - began)
+                head["timeout"] = _nanoseconds(told - began)
             try:
                 reply = await self._transport.call(
-                    node.address, Message(request, body), verify_name=call.service, deadline=deadline
+                    node.address, Message(head, body), verify_name=call.service, deadline=deadline
                 )
             except (TransportError, ValueError) as error:
                 attempts.failed(node, began, error)
@@ -102,6 +103,7 @@ class RPCClient(Client):
                     value = self._decode(call, plan, attempts, reply)
                     return Reply(value, reply.head, None if call.address else node)
                 attempts.failed(node, began, failure)
+            head = head.copy()  # whoever got the last one may hold it still
             node = await attempts.next()
 
     async def stream(self, call: Call) -> Reply:  # noqa: D102
@@ -115,7 +117,7 @@ class RPCClient(Client):
         plan, head = self._prepare(call, attempts)
         head["micro-stream"] = head["micro-id"]
         if call.deadline is not None and call.deadline < math.inf:
-            head["timeout"] = _nanoseconds(_told(call.deadline, anyio.current_effective_deadline()) - started)
+            head["timeout"] = _nanoseconds(_told(call.deadline, self._scoped()) - started)
         stream = ClientStream(self._transport, call, plan, head, attempts, deadline)
         await stream.open()
         return Reply(None, None, stream.node, stream)
