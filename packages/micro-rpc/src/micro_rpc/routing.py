@@ -58,10 +58,12 @@ ASSUMED = "application/protobuf"
 class Binding:
     """One endpoint in one content type, its functions compiled. `decode` is None where there is no request."""
 
-    __slots__ = ("content_type", "decode", "empty", "encode", "handler")
+    __slots__ = ("content_type", "decode", "empty", "encode", "handle", "handler", "streaming")
 
     def __init__(self, handler: Handler, content_type: str, codec: Codec) -> None:
         self.handler = handler
+        self.handle = handler.handle
+        self.streaming = handler.streaming
         self.content_type = content_type
         self.empty = empty_body(codec)
         self.decode: Decode | None = (
@@ -132,24 +134,22 @@ class Served:
                 return refuse(error, self.service)
             if endpoint == get("micro-endpoint") and bare(get("content-type", "")) == get("content-type"):
                 self._bindings[endpoint, get("content-type")] = binding
-        return self._start(binding, head, peer)
-
-    def _start(self, binding: Binding, head: Head, peer: Peer) -> UnaryCall | StreamCall | Message:
-        timeout = head.get("timeout")
+        timeout = get("timeout")
         deadline = math.inf
-        if timeout is not None:
-            left = remaining(timeout)
-            if left is not None:
-                if left <= 0.0:
-                    return refuse(Timeout("the deadline had passed before the call"), self.service)
-                deadline = self.clock() + left
-        if binding.handler.streaming:
-            if "micro-stream" not in head and not _old(head):
-                return refuse(_mismatch(binding, "a stream", "a unary call"), self.service)
-            return StreamWork(self, binding, head, peer, deadline)
-        if "micro-stream" in head and "remote" not in head and head["micro-stream"] == head.get("micro-id"):
+        if timeout is not None and (left := remaining(timeout)) is not None:
+            if left <= 0.0:
+                return refuse(Timeout("the deadline had passed before the call"), self.service)
+            deadline = self.clock() + left
+        if binding.streaming:
+            return self._stream(binding, head, peer, deadline)
+        if "micro-stream" in head and "remote" not in head and head["micro-stream"] == get("micro-id"):
             return refuse(_mismatch(binding, "a unary call", "a stream"), self.service)
         return UnaryWork(self, binding, head, peer, deadline)
+
+    def _stream(self, binding: Binding, head: Head, peer: Peer, deadline: float) -> StreamCall | Message:
+        if "micro-stream" not in head and not _old(head):
+            return refuse(_mismatch(binding, "a stream", "a unary call"), self.service)
+        return StreamWork(self, binding, head, peer, deadline)
 
     def bind(self, endpoint: str, content_type: str) -> Binding:
         """The endpoint in the content type. Raises NotFound or UnsupportedMediaType, as the caller should see it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
+import math
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -73,6 +73,7 @@ class _Work:
         """The call as handlers see it."""
         handler = self.binding.handler
         head = self.head
+        deadline = self.deadline
         call = Call(
             self.served.service,
             handler.endpoint.name,
@@ -80,7 +81,7 @@ class _Work:
             request_type=handler.request_type,
             reply_type=handler.reply_type,
             metadata=user_metadata(head),
-            deadline=self.deadline if self.deadline < sys.float_info.max else None,
+            deadline=deadline if deadline < math.inf else None,
             streaming=streaming,
             caller=head.get("micro-from-service", ""),
         )
@@ -149,7 +150,7 @@ class UnaryWork(_Work, UnaryCall):
         except DecodeError as error:
             return self.fail(BadRequest(_undecodable(binding, body, error)))
         try:
-            reply = await binding.handler.handle(self.call(request, False))
+            reply = await binding.handle(self.call(request, False))
             return self.succeed(reply, self._encoded(reply))
         except Exception as error:
             return self._failed(error)
@@ -161,13 +162,14 @@ class UnaryWork(_Work, UnaryCall):
             return self._failed(error)
 
     def _encoded(self, reply: Reply) -> bytes:
-        name = self.binding.handler.endpoint.name
         try:
             body = self.binding.encode(reply.value)
         except UnsupportedType as error:
+            name = self.binding.handler.endpoint.name
             log.error("the reply of %s %s cannot be encoded: %s", self.served.service, name, error)
             raise InternalServerError(f"the reply of {name} cannot be encoded: {error}") from None
         if len(body) > self.served.max_reply:
+            name = self.binding.handler.endpoint.name
             text = f"the reply of {name} is too large: {len(body)} bytes, the limit is {self.served.max_reply}"
             raise InternalServerError(f"{text} (option max_reply of the server)")
         return body
@@ -182,9 +184,9 @@ class UnaryWork(_Work, UnaryCall):
 
     def succeed(self, reply: Reply, body: bytes) -> Message:
         """The reply to a call that went well, in the codec of the request."""
-        head: Head = reply_header(reply.header) if reply.header else {}
-        head["content-type"] = self.binding.content_type
-        return Message(head, body)
+        if not reply.header:
+            return Message({"content-type": self.binding.content_type}, body)
+        return Message({**reply_header(reply.header), "content-type": self.binding.content_type}, body)
 
     def fail(self, error: RPCError) -> Message:
         """The reply to a call that failed."""
