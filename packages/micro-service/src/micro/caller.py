@@ -144,6 +144,9 @@ class Caller:
 
         A cancelled call is cancelled at the server, too.
         """
+        if not options:
+            call = self._outgoing.call(service, endpoint, request, type(request), reply, None, None)
+            return (await self._call(call)).value
         call = self._made(service, endpoint, request, reply, options)
         errors = options.get("errors")
         return (await (self._reviving(call, errors) if errors else self._call(call))).value

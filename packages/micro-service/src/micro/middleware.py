@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from micro_core import Call, CallNext, Event, EventHandler, Middleware, Reply, SubscriberMiddleware
@@ -18,8 +18,8 @@ def chain(middleware: Sequence[Middleware], inner: CallNext) -> CallNext:
 
 
 def _around(layer: Middleware, inner: CallNext) -> CallNext:
-    async def call(call: Call) -> Reply:
-        return await layer(call, inner)
+    def call(call: Call) -> Awaitable[Reply]:
+        return layer(call, inner)
 
     return call
 
