@@ -109,6 +109,8 @@ def micro_client_middleware(service: Host) -> Middleware:
     """Logs what the service calls."""
 
     async def logged(call: Call, call_next: CallNext) -> Reply:
+        if not log.isEnabledFor(logging.INFO):
+            return await call_next(call)
         entry = Entry(service, "called", call)
         reply = await _watched(entry, call_next(call))
         if reply.stream is None:
@@ -125,6 +127,8 @@ def micro_server_middleware(service: Host) -> Middleware:
     """Logs what the service serves."""
 
     async def logged(call: Call, call_next: CallNext) -> Reply:
+        if not log.isEnabledFor(logging.INFO):
+            return await call_next(call)
         entry = Entry(service, "served", call)
         reply = await _watched(entry, call_next(call))
         entry.close()
