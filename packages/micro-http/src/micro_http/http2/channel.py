@@ -90,18 +90,18 @@ class Channel:
             self._parts.append(data)
             self._missing -= len(data)
             if self._missing > 0 and not end:
-                return self._account()
+                self._account()
+                return
             data = b"".join(self._parts)
             self._parts.clear()
-        if self._split(data):
-            if end:
-                if self._parts:
-                    self._driver.link.reset(self._stream.number, code.PROTOCOL_ERROR, "the stream ended in a message")
-                    return None
-                self.ended = True
-            self._account()
-            wake(self._receiver)
-        return None
+        if not self._split(data):
+            return
+        if end and self._parts:
+            self._break(code.PROTOCOL_ERROR, Reset.PROTOCOL, "the stream ended within a message")
+            return
+        self.ended = end
+        self._account()
+        wake(self._receiver)
 
     def _split(self, data: bytes) -> bool:
         pos, end, unpack, add = 0, len(data), PREFIX.unpack_from, self.ready.append
@@ -112,9 +112,7 @@ class Channel:
                 break
             packed, size = unpack(data, pos)
             if packed or size > self._limit:
-                self._driver.link.reset(
-                    self._stream.number, code.ENHANCE_YOUR_CALM, _refused(packed, size, self._limit)
-                )
+                self._break(code.ENHANCE_YOUR_CALM, Reset.PROTOCOL, _refused(packed, size, self._limit))
                 return False
             stop = pos + 5 + size
             if stop > end:
@@ -125,6 +123,10 @@ class Channel:
         if pos < end:
             self._parts.append(data[pos:] if pos else data)
         return True
+
+    def _break(self, fault: int, reason: Reset, text: str) -> None:
+        self.fail(reason, text, True)
+        self._driver.link.reset(self._stream.number, fault, text)
 
     def _account(self) -> None:
         """Opens the window for what the reader waits for: the rest of a message, or the next."""
