@@ -232,6 +232,12 @@ class HTTPClient:
             raise
         finally:
             pool.dialing = None
+            dialing.over.set()
+        return made
+
+    async def _dial_either(self, pool: Pool, deadline: float) -> HTTP2Client | Connection:
+        made = await self._dial(pool, deadline, lambda http2: self._either(pool, http2), http2=True)
+        pool.http2 = isinstance(made, HTTP2Client)
         if self.closed:
             made.abort()
         if isinstance(made, HTTP2Client):
@@ -250,12 +256,6 @@ class HTTPClient:
                 pool.http2 = None
 
         return HTTP2Client(
-            dialing.over.set()
-        return made
-
-    async def _dial_either(self, pool: Pool, deadline: float) -> HTTP2Client | Connection:
-        made = await self._dial(pool, deadline, lambda http2: self._either(pool, http2), http2=True)
-        pool.http2 = isinstance(made, HTTP2Client)
             self._running(),
             self.limits,
             self._http2_names,
@@ -274,6 +274,7 @@ class HTTPClient:
         """
         loop = self._running()
         parser = Parser(self.limits, self._tables, replies=True)
+        pool = self._pool_of(address, verify_name)
         connection = await self._dial(
             pool, deadline, lambda _: ClientPipe(self._pipes, loop, parser, self.limits.buffer), http2=False
         )
@@ -288,7 +289,6 @@ class HTTPClient:
         return self._loop
 
     def host_of(self, address: str) -> str:
-        pool = self._pool_of(address, verify_name)
         """What `Host` says for an address. Raises ValueError for a malformed one."""
         host, port = parse_address(address)
         return format_address(host, port) if host else f"localhost:{port}"
@@ -341,6 +341,12 @@ class HTTPClient:
             f"cannot connect to {address}: no answer within {self._dial_timeout:g} s", Reset.REFUSED, processed=False
         )
 
+    def _connect(self, pool: Pool, make: Callable[[bool], P], http2: bool) -> Awaitable[P]:
+        host, port = parse_address(pool.host)
+        if self._secure is None or pool.name is None:
+            return self._running().connect(host, port, lambda: make(http2))
+        return cast("Awaitable[P]", self._secure.connect(host, port, pool.name, cast("Make", make), http2=http2))
+
     def kept(self, connection: Connection) -> bool:
         """Puts a clean connection back; False when there is no room."""
         idle = connection.pool.idle
@@ -355,12 +361,6 @@ class HTTPClient:
         """Sees to it that deadlines are looked at."""
         if self._sweep is None and self._loop is not None:
             self._sweep = self._loop.call_later(_SWEEP, self._look)
-    def _connect(self, pool: Pool, make: Callable[[bool], P], http2: bool) -> Awaitable[P]:
-        host, port = parse_address(pool.host)
-        if self._secure is None or pool.name is None:
-            return self._running().connect(host, port, lambda: make(http2))
-        return cast("Awaitable[P]", self._secure.connect(host, port, pool.name, cast("Make", make), http2=http2))
-
 
     def _look(self) -> None:
         self._sweep = None

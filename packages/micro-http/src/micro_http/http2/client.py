@@ -24,6 +24,10 @@ from micro_http.limits import Limits
 from micro_http.loops import Loop, Waiter
 
 _NEVER = float("inf")
+_ANSWER = 1.0
+"""Seconds that a peer has to answer a PING before its connection is given no more calls."""
+
+_CLOSED = getattr(select, "POLLRDHUP", select.POLLIN)
 _METHOD, _HTTP, _HTTPS, _ROOT = (":method", "POST"), (":scheme", "http"), (":scheme", "https"), (":path", "/")
 
 
@@ -55,12 +59,12 @@ class HTTP2Client(Driver):
         self.born = loop.clock()
         self._made = made
         self._lost = lost
+        self._settling: Waiter | None = None
+        self._asked = -_NEVER
         self._poll = select.poll()
         bounds = Bounds(head=limits.head, lines=limits.lines, window=limits.buffer)
         self.link = ClientLink(bounds, loop.clock, names, self.ready)
         self.host = (":authority", host)
-        self._settling: Waiter | None = None
-        self._asked = -_NEVER
         self.scheme = _HTTPS if secure else _HTTP
 
     def usable(self) -> bool:
@@ -159,6 +163,7 @@ class HTTP2Client(Driver):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is no more."""
         why = f": {exc}" if exc is not None and str(exc) else ""
+        self._settle(exc or ConnectionResetError("closed during the handshake"))
         self.link.lost(f"{self.address} closed the connection{why}")
         self._lost(self)
 
@@ -181,9 +186,7 @@ class CallStream(ClientStream):
     """One call."""
 
     collects = True
-    _parts: list[bytes] | None = None
-        self._settle(exc or ConnectionResetError("closed during the handshake"))
-    _size = 0
+    _parts: bytearray | None = None  # frames may hold a byte each: no list of them
 
     def __init__(self, connection: HTTP2Client, deadline: float, framed: bool) -> None:
         self.connection = connection

@@ -113,6 +113,7 @@ class ClientLink(Link):
 
     def __init__(self, bounds: Bounds, clock: Clock, names: Names, ready: Callable[[], None]) -> None:
         super().__init__(bounds, clock, names, ready)
+        self.told: Callable[[], None] | None = None
         self._next = 1
         values = {
             fr.ENABLE_PUSH: 0,
@@ -120,8 +121,12 @@ class ClientLink(Link):
             fr.MAX_HEADER_LIST_SIZE: bounds.head,
         }
         self.write(fr.PREFACE + fr.settings(values))
-        self.told: Callable[[], None] | None = None
         self._open_windows()
+
+    def _on_settings(self, number: int, flags: int, payload: bytes) -> None:
+        super()._on_settings(number, flags, payload)
+        if self.told is not None:
+            self.told()
 
     @property
     def room(self) -> bool:
@@ -130,11 +135,6 @@ class ClientLink(Link):
 
     def open(self, stream: Stream) -> None:
         """Gives a stream its number; its head is to follow at once."""
-    def _on_settings(self, number: int, flags: int, payload: bytes) -> None:
-        super()._on_settings(number, flags, payload)
-        if self.told is not None:
-            self.told()
-
         number = self._next
         self._next = number + 2
         self._add(stream, number)
