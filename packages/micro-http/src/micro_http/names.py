@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_HOST = re.compile(r"(?:[A-Za-z0-9._~%\-]*|\[[0-9A-Fa-f:.%]+\])(?::[0-9]{1,5})?")
+HOST = re.compile(r"(?:[A-Za-z0-9._~%\-]*|\[[0-9A-Fa-f:.%]+\])(?::[0-9]{1,5})?")
+METHOD = re.compile(r"[A-Z]{1,32}")
+TARGET = re.compile(r"/[!\"$-~]*")
+"""What names a resource here: a path, percent-encoded ASCII, without a fragment."""
+
+UNSERVED = frozenset({"CONNECT", "HEAD", "TRACE"})
+"""Methods that ask for something else than a reply with a body."""
+
 _ROOM = 1024
 _LONGEST = 128
 
@@ -45,7 +52,7 @@ class HostNames(dict[str, bool]):
     """Whether a `Host` is one. Bounded."""
 
     def __missing__(self, host: str) -> bool:
-        good = _HOST.fullmatch(host) is not None
+        good = HOST.fullmatch(host) is not None
         if len(self) < _ROOM and len(host) <= _LONGEST:
             self[host] = good
         return good

@@ -23,10 +23,10 @@ import re
 from micro_core import Head, Message
 
 from micro_http.limits import Limits
-from micro_http.names import CONTROLS
+from micro_http.names import CONTROLS, METHOD, TARGET, UNSERVED
 from micro_http.tables import Malformed, Tables
 
-_REQUEST = re.compile(r"([A-Z]{1,32}) (/[!\"$-~]*) HTTP/1\.([01])")
+_REQUEST = re.compile(rf"({METHOD.pattern}) ({TARGET.pattern}) HTTP/1\.([01])")
 _REPLY = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [^\r\n]*)?")
 _BROKEN = re.compile(rb"(?<!\r)\n|\r[^\n]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
@@ -211,7 +211,7 @@ class Parser:
         request = _REQUEST.fullmatch(start)
         if request is None:
             raise Malformed(400, f"no request line: {start[:80]!r}")
-        if request.group(1) in ("CONNECT", "HEAD", "TRACE"):
+        if request.group(1) in UNSERVED:
             raise Malformed(405, f"{request.group(1)} is not served here")
         return request.group(1), request.group(2), request.group(3) == "1"
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -38,6 +39,8 @@ _LARGE = 64 * 1024
 _LINGER = 0.5
 _NEVER = float("inf")
 _GO = "Go-http-client"
+_MEANT_AS_PREFACE = re.compile(rb"PRI \* HTTP/2|[A-Z]+ [A-Z]+ [A-Z]+\r\n")
+"""Also one that is wrong: what has neither a path nor a version is not HTTP/1.1, and is told so in HTTP/2's words."""
 
 Exchanges: TypeAlias = Callable[[Pipe, Message, Peer, WireNames], PipeExchange]
 """Makes the exchange of a stream from its pipe, its opening message, its peer and the table for writing names."""
@@ -135,7 +138,7 @@ class ServerConnection(asyncio.Protocol):
         """What is left for HTTP/1.1 of a connection's first bytes; held back while they may be HTTP/2's preface."""
         data = self._first + data
         self._first = b""
-        if data.startswith(PREFACE):
+        if _MEANT_AS_PREFACE.match(data):
             self._listener.becomes_http2(self, data)
             return b""
         if PREFACE.startswith(data):

@@ -6,15 +6,12 @@ the line ends that were put there.
 
 from __future__ import annotations
 
-import re
 from http import HTTPStatus
 
 from micro_core import Head
 
-from micro_http.names import CONTROLS, WireNames
+from micro_http.names import CONTROLS, METHOD, TARGET, UNSERVED, WireNames
 
-_METHOD = re.compile(r"[A-Z]{1,32}")
-_TARGET = re.compile(r"/[!\"$-~]*")
 EMPTY_CHUNKED = b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 CLOSE = b"\r\nConnection: close"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -49,12 +46,17 @@ def _culprit(head: Head) -> str:
     return "a header holds a control character"
 
 
+def check_request(method: str, target: str) -> None:
+    """Raises ValueError for a method or target that would not be one, in either version of HTTP."""
+    if METHOD.fullmatch(method) is None or method in UNSERVED:
+        raise ValueError(f"{method!r} cannot be the method of a call")
+    if TARGET.fullmatch(target) is None:
+        raise ValueError(f"{target[:80]!r} cannot be the path of a call: it begins with / and is percent-encoded ASCII")
+
+
 def request_start(method: str, target: str, host: str) -> bytes:
     """The request line and `Host`. Raises ValueError for a method or target that would not be one."""
-    if _METHOD.fullmatch(method) is None or method in ("HEAD", "CONNECT"):
-        raise ValueError(f"{method!r} cannot be the method of a call")
-    if _TARGET.fullmatch(target) is None:
-        raise ValueError(f"{target[:80]!r} cannot be the path of a call: it begins with / and is percent-encoded ASCII")
+    check_request(method, target)
     return f"{method} {target} HTTP/1.1\r\nHost: {host}".encode()
 
 

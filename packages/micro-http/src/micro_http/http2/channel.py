@@ -75,7 +75,7 @@ class Channel:
         self._driver = driver
         self._stream = stream
         self._limit = limit
-        self._parts: list[bytes] = []
+        self._parts = bytearray()
         self._missing = 0
         self._taken = 0
         self._sent = 0
@@ -87,12 +87,12 @@ class Channel:
     def data(self, data: bytes, end: bool) -> None:
         """Bytes arrived."""
         if self._missing:
-            self._parts.append(data)
+            self._parts += data
             self._missing -= len(data)
             if self._missing > 0 and not end:
                 self._account()
                 return
-            data = b"".join(self._parts)
+            data = bytes(self._parts)
             self._parts.clear()
         if not self._split(data):
             return
@@ -121,7 +121,7 @@ class Channel:
             add(data[pos + 5 : stop])
             pos = stop
         if pos < end:
-            self._parts.append(data[pos:] if pos else data)
+            self._parts += data[pos:]
         return True
 
     def _break(self, fault: int, reason: Reset, text: str) -> None:

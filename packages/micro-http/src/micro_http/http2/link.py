@@ -21,16 +21,23 @@ from micro_http.http2.decoder import Block, Decoder, Names
 from micro_http.http2.faults import Fault, StreamFault
 from micro_http.http2.sending import Stream
 from micro_http.http2.streams import ENOUGH, Bounds, Streams
+from micro_http.names import FRAMING
 
 MAX_FRAGMENTS = 64
 """Frames of one head."""
 
 
 class Link(Streams):
-    """What client and server have in common."""
+    """What client and server have in common.
+
+    Attributes:
+        moved: counts the turns in which a frame, or a head of several, was completed.
+        max_streams: how many streams the peer takes at once.
+    """
 
     def __init__(self, bounds: Bounds, clock: Clock, names: Names, ready: Callable[[], None]) -> None:
         super().__init__(bounds, clock, ready)
+        self.moved = 0
         self.max_streams = 100
         self._decoder = Decoder(bounds.head, bounds.lines, names, self._check)
         self._rest = b""
@@ -83,6 +90,18 @@ class Link(Streams):
             if self.failed:
                 return
         self._rest = data[pos:]
+        if pos and not self._fragment_of:
+            self.moved += 1
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a frame, or a head of several, has begun and not ended."""
+        return self._rest != b"" or self._fragment_of != 0
+
+    @property
+    def in_body(self) -> bool:
+        """Whether what is unfinished is DATA."""
+        return not self._fragment_of and self._rest[3:4] == b"\0"
 
     def _check_sequence(self, kind: int, flags: int, number: int) -> None:
         if self._fragment_of:
@@ -117,8 +136,10 @@ class Link(Streams):
             raise Fault(code.ENHANCE_YOUR_CALM, "a head without end")
         if flags & fr.END_HEADERS:
             self._fragment_of = 0
+            data = b"".join(self._fragments)
+            self._fragments.clear()
             try:
-                self._on_block(number, self._fragment_flags, b"".join(self._fragments))
+                self._on_block(number, self._fragment_flags, data)
             except StreamFault as fault:
                 self.reset(number, fault.code, str(fault))
 
@@ -142,8 +163,8 @@ class Link(Streams):
     def _on_trailers(self, stream: Stream, block: Block, end: bool) -> None:
         if not end:
             raise StreamFault(code.PROTOCOL_ERROR, "trailers that do not end the stream")
-        if block.fault or any(name[0] == ":" for name in block.head):
-            raise StreamFault(code.PROTOCOL_ERROR, block.fault or "a pseudo header in trailers")
+        if block.fault or any(name[0] == ":" or name in FRAMING for name in block.head):
+            raise StreamFault(code.PROTOCOL_ERROR, block.fault or "a field in trailers that belongs to a head")
         if block.size > self.bounds.head or block.lines > self.bounds.lines:
             raise StreamFault(code.ENHANCE_YOUR_CALM, f"trailers over {self.bounds.head} bytes")
         self._counted(stream, 0, True)
@@ -248,9 +269,11 @@ class Link(Streams):
         if number == 0:
             raise Fault(code.PROTOCOL_ERROR, "PRIORITY without a stream")
         if len(payload) != 5:
-            raise StreamFault(code.FRAME_SIZE_ERROR, "PRIORITY is 5 bytes")
+            fault = Fault if self._idle(number) else StreamFault  # a stream that is idle cannot be reset
+            raise fault(code.FRAME_SIZE_ERROR, "PRIORITY is 5 bytes")
         if fr.WORD.unpack_from(payload)[0] & 0x7FFFFFFF == number:
-            raise StreamFault(code.PROTOCOL_ERROR, "a stream that depends on itself")
+            fault = Fault if self._idle(number) else StreamFault
+            raise fault(code.PROTOCOL_ERROR, "a stream that depends on itself")
 
     def _on_rst_stream(self, number: int, flags: int, payload: bytes) -> None:
         if number == 0 or self._idle(number):
@@ -270,7 +293,7 @@ class Link(Streams):
             raise Fault(code.PROTOCOL_ERROR, "SETTINGS of a stream")
         if len(payload) % 6 or (flags & fr.ACK and payload):
             raise Fault(code.FRAME_SIZE_ERROR, f"SETTINGS of {len(payload)} bytes")
-        self.nuisance()
+        self.nuisance(1 + len(payload) // 48)
         if flags & fr.ACK:
             return
         for name, value in fr.SETTING.iter_unpack(payload):
@@ -280,7 +303,7 @@ class Link(Streams):
     def _set(self, name: int, value: int) -> None:
         if name == fr.HEADER_TABLE_SIZE:
             self.encoder.resize(value)
-        elif name == fr.ENABLE_PUSH and value > 1:
+        elif name == fr.ENABLE_PUSH and (value > 1 or (value and self._ours(1))):
             raise Fault(code.PROTOCOL_ERROR, f"ENABLE_PUSH is {value}")
         elif name == fr.MAX_CONCURRENT_STREAMS:
             self.max_streams = value
@@ -322,6 +345,7 @@ class Link(Streams):
             raise Fault(code.PROTOCOL_ERROR, "GOAWAY of a stream")
         if len(payload) < 8:
             raise Fault(code.FRAME_SIZE_ERROR, "GOAWAY is 8 bytes at least")
+        self.nuisance()
         self.leaving = True
         last = fr.WORD.unpack_from(payload)[0] & 0x7FFFFFFF
         fault = fr.WORD.unpack_from(payload, 4)[0]
@@ -329,6 +353,8 @@ class Link(Streams):
             if stream.number > last and self._ours(stream.number):
                 self._forget(stream)
                 stream.on_reset(fault, "the peer takes no more calls on this connection", False)
+        if not self.streams:
+            self.emptied()
 
     def _on_window_update(self, number: int, flags: int, payload: bytes) -> None:
         if len(payload) != 4:

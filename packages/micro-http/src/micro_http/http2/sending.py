@@ -11,6 +11,8 @@ from micro_http.http2 import frames as fr
 from micro_http.http2.encoder import Encoder
 
 _GATHERED = 16_384
+_CRUMB = 64
+"""Bytes of a frame that a window may be opened for without being a nuisance, unless no more are left."""
 
 
 class Stream(ABC):
@@ -26,6 +28,7 @@ class Stream(ABC):
         window: bytes that this side may send.
         collects: whether what arrives counts as taken at once.
         expected: bytes of the peer's body that its content-length promises still; -1 where it said nothing.
+        pending: bytes that wait for the peer's windows, those in front of `written` excepted.
     """
 
     # Defaults of the class, not of each instance: most streams change few of them.
@@ -39,6 +42,7 @@ class Stream(ABC):
     expected = -1
     gathered = 0
     pending = b""
+    written = 0
     ends = False
     collects = False
     trailer: Head | None = None
@@ -137,7 +141,8 @@ class Sending(ABC):
             if end:
                 self._end_sending(stream)
             return
-        stream.pending += data
+        stream.pending = stream.pending[stream.written :] + data
+        stream.written = 0
         stream.ends = end
         self._waiting[stream.number] = stream
         self._push(stream)
@@ -192,19 +197,21 @@ class Sending(ABC):
 
     def _push(self, stream: Stream) -> None:
         data = stream.pending
-        pos, stop = 0, len(data)
+        pos, stop = stream.written, len(data)
         while pos < stop:
             size = min(stream.window, self._window, self._max_frame, stop - pos)
             if size <= 0:
-                stream.pending = data[pos:]
+                stream.written = pos
                 return
             end = stream.ends and pos + size == stop
             stream.window -= size
             self._window -= size
-            self.unanswered += 2
+            if size >= _CRUMB or pos + size == stop:
+                self.unanswered += 2
             self.write(fr.HEADER.pack(size << 8 | fr.DATA, end, stream.number) + data[pos : pos + size])
             pos += size
         stream.pending = b""
+        stream.written = 0
         del self._waiting[stream.number]
         if stream.trailer is not None:
             self.send_head(stream, self.encoder.encode(stream.trailer), end=True)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("micro.http")
 _NEVER = float("inf")
 _OK = (":status", "200")
+_ABANDONED = 2
+"""As many calls as streams may be open; so many times more may still run though their callers have reset them."""
 
 
 class ServedStream(Stream):
@@ -35,8 +37,7 @@ class ServedStream(Stream):
     _channel: Channel | None = None
     _exchange: ServedExchange | None = None
     _framed = False
-    _parts: list[bytes] | None = None
-    _size = 0
+    _parts: bytearray | None = None  # frames may hold a byte each: no list of them
     _task: object = None
 
     def __init__(self, connection: HTTP2Server) -> None:
@@ -46,10 +47,10 @@ class ServedStream(Stream):
         """See `Stream`."""
         connection = self._connection
         listener = connection.listener
-        if ":status" in head:
-            return self._refuse(head[":status"], f"the header is over {listener.limits.head} bytes")
-        if len(head[":path"]) > listener.limits.uri:
-            return self._refuse("414", f"the request target is over {listener.limits.uri} bytes")
+        if ":status" in head or len(head[":path"]) > listener.limits.uri:
+            return self._refuse_head(head)
+        if connection.running >= _ABANDONED * listener.limits.streams:
+            return connection.link.reset(self.number, code.REFUSED_STREAM)
         self._framed = framed(head)
         if listener.draining is not None:
             return self._answer(listener.draining(head))
@@ -79,16 +80,27 @@ class ServedStream(Stream):
         else:
             self._collect(data)
             if end and self._call is not None:
-                self._complete(b"".join(self._parts or ()))
+                self._complete(bytes(self._parts or b""))
+
+    def _refuse_head(self, head: Head) -> None:
+        """It costs us more than it costs the peer."""
+        limits = self._connection.listener.limits
+        status = head.get(":status", "414")
+        if status == "405":
+            self._answer(Message({":status": "405"}))  # without a body, which HEAD forbids
+        elif status == "431":
+            self._refuse(status, f"the header is over {limits.head} bytes, or over {limits.lines} lines")
+        else:
+            self._refuse(status, f"the request target is over {limits.uri} bytes")
+        self._connection.link.nuisance(5)
 
     def _collect(self, data: bytes) -> None:
         connection = self._connection
         if self._parts is None:
-            self._parts = []
-        self._parts.append(data)
-        self._size += len(data)
+            self._parts = bytearray()
+        self._parts += data
         connection.collected += len(data)
-        if self._size > connection.listener.limits.body + PREFIX.size:
+        if len(self._parts) > connection.listener.limits.body + PREFIX.size:
             self._too_large()
         elif connection.collected > connection.link.bounds.budget:
             self._drop()
@@ -109,9 +121,8 @@ class ServedStream(Stream):
     def _drop(self) -> None:
         """What was collected is not needed any more."""
         connection = self._connection
-        if self._size:
-            connection.collected -= self._size
-            self._size = 0
+        if self._parts is not None:
+            connection.collected -= len(self._parts)
             self._parts = None
         if connection.timed and connection.timed.pop(self, None) is not None and not connection.timed:
             connection.rest()
@@ -147,7 +158,7 @@ class ServedStream(Stream):
             self._exchange.trailer = head
             self._channel.end()
         elif self._call is not None and self._task is None:
-            self._complete(b"".join(self._parts or ()))
+            self._complete(bytes(self._parts or b""))
 
     def on_reset(self, fault: int, text: str, processed: bool) -> None:
         """See `Stream`."""
@@ -198,10 +209,13 @@ class ServedStream(Stream):
             link.reset(self.number, code.NO_ERROR)
 
     def _wait_for_reader(self) -> None:
+        """A reply that the peer does not let through waits for a while, and together they hold so much."""
         connection = self._connection
-        seconds = connection.listener.limits.body_seconds
-        connection.timed[self] = connection.listener.clock() + seconds
-        connection.hurry(seconds)
+        link = connection.link
+        if (unsent := link.unsent) > link.bounds.budget and unsent > len(self.pending):
+            link.reset(self.number, code.ENHANCE_YOUR_CALM)
+            return
+        connection.time(self)
 
     def _too_large(self) -> None:
         limit = self._connection.listener.limits.body

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from micro_http.listener import HTTPListener
 
 _LINGER = 0.5
+_BUDGET = 16 * 1024 * 1024
 _NEVER = float("inf")
 
 
@@ -50,14 +51,24 @@ class HTTP2Server(Driver):
         self.timed: dict[ServedStream, float] = {}
         self._lingering = False
         self._lost = False
+        self._moved = 0
+        self._settle_due = listener.clock() + listener.limits.head_seconds
+        self._frame_due = _NEVER
+        self._read_due = _NEVER
         limits = listener.limits
-        bounds = Bounds(head=limits.head, lines=limits.lines, window=limits.buffer, streams=limits.streams)
+        bounds = Bounds(
+            head=limits.head,
+            lines=limits.lines,
+            window=limits.buffer,
+            budget=max(_BUDGET, 4 * limits.body),
+            streams=limits.streams,
+        )
         self.link = ServerLink(bounds, listener.clock, listener.http2_names, self.ready, lambda: ServedStream(self))
         self.begin(wire, limits.buffer)
         name = wire.get_extra_info("peername")
         address = format_address(name[0], name[1]) if name else ""
         self.peer = Peer(address, wire.get_extra_info("identity"), "h2")
-        self.hurry(limits.head_seconds)
+        self.rest()
 
     @property
     def busy(self) -> bool:
@@ -71,17 +82,31 @@ class HTTP2Server(Driver):
             super().data_received(data)
             if self.begun:
                 self._time_bodies()
-            if self.due != _NEVER and not self.timed and self.link.settled and self.may_write:
-                self.due = _NEVER
+            if self.link.unfinished:
+                self._time_frame()
+            elif self._frame_due != _NEVER:
+                self._frame_due = _NEVER
+                self.rest()
+            if self._settle_due != _NEVER and self.link.settled:
+                self._settle_due = _NEVER
+                self.rest()
 
     def _time_bodies(self) -> None:
         """Heads whose bodies did not come with them."""
-        seconds = self.listener.limits.body_seconds
         for stream in self.begun:
             if stream.receiving and stream.collects:
-                self.timed[stream] = self.listener.clock() + seconds
-                self.hurry(seconds)
+                self.time(stream)
         self.begun.clear()
+
+    def _time_frame(self) -> None:
+        """A frame that arrived in part; the one that did so before has arrived whole when the link has moved."""
+        if self._frame_due == _NEVER or self._moved != self.link.moved:
+            self._moved = self.link.moved
+            limits = self.listener.limits
+            self._frame_due = self.listener.clock() + (
+                limits.body_seconds if self.link.in_body else limits.head_seconds
+            )
+            self.rest()
 
     def eof_received(self) -> bool:
         """The peer sends nothing more, and with that gives up what it waits for."""
@@ -98,34 +123,46 @@ class HTTP2Server(Driver):
     def pause_writing(self) -> None:
         """The peer does not read."""
         super().pause_writing()
-        self.hurry(self.listener.limits.body_seconds)
+        self.wire.pause_reading()  # it would only ask for more
+        self._read_due = self.listener.clock() + self.listener.limits.body_seconds
+        self.rest()
 
     def resume_writing(self) -> None:
         """It does again."""
         super().resume_writing()
+        self.wire.resume_reading()
+        self._read_due = _NEVER
         self.rest()
 
     # Time
 
-    def hurry(self, seconds: float) -> None:
-        """Something must happen within that time."""
-        self.due = min(self.due, self.listener.clock() + seconds)
-        self.listener.watch(self)
+    def time(self, stream: ServedStream) -> None:
+        """Its body must arrive, or its reply be read, from now on in time."""
+        self.timed[stream] = self.listener.clock() + self.listener.limits.body_seconds
+        self.rest()
 
     def rest(self) -> None:
-        """What was waited for has happened; the next one counts."""
-        self.due = min(self.timed.values(), default=_NEVER)
+        """What was waited for has changed; the first of it counts."""
+        if self._lingering:
+            return
+        waiting = min(self.timed.values(), default=_NEVER)
+        self.due = min(waiting, self._settle_due, self._frame_due, self._read_due)
+        if self.due != _NEVER:
+            self.listener.watch(self)
 
     def expire(self) -> None:
         """It did not happen."""
-        if self._lingering or not self.may_write or not self.link.settled:
+        now = self.listener.clock()
+        if self._lingering or self._read_due <= now or self._settle_due <= now:
             self.due = _NEVER
             self.wire.abort()
             return
-        now = self.listener.clock()
+        if self._frame_due <= now:
+            self.link.fail(code.ENHANCE_YOUR_CALM, "a frame did not arrive in time")
         for stream, due in tuple(self.timed.items()):
             if due <= now:
                 stream.expire()
+        self._frame_due = _NEVER
         self.rest()
         self.flush()
 
@@ -157,7 +194,8 @@ class HTTP2Server(Driver):
         except (OSError, RuntimeError, NotImplementedError):
             self.wire.close()
             return
-        self.hurry(_LINGER)
+        self.due = self.listener.clock() + _LINGER
+        self.listener.watch(self)
 
     def ended(self) -> None:
         """A call has ended."""

@@ -22,7 +22,7 @@ from micro_http.http2 import frames as fr
 from micro_http.http2.faults import Fault
 from micro_http.http2.sending import Sending, Stream
 
-MAX_NUISANCE = 500
+MAX_NUISANCE = 450
 EXCUSED = 50
 """Nuisances that a second excuses."""
 
@@ -72,7 +72,7 @@ class Streams(Sending):
         self._taken = 0
         self._credit = fr.DEFAULT_WINDOW
         self._nuisances = 0
-        self._excused = clock()
+        self._excused = 0.0
         self._pinged = False
 
     # What arrived and was taken
@@ -130,6 +130,7 @@ class Streams(Sending):
             return
         self._waiting.pop(number, None)
         stream.pending = b""
+        stream.written = 0
         if stream.gathered:
             stream.parts.clear()
             stream.gathered = 0
@@ -188,7 +189,9 @@ class Streams(Sending):
         """The peer answered a PING."""
 
     def nuisance(self, weight: int = 1) -> None:
-        """The peer made work."""
+        """The peer made work. What time excuses is counted from the first one on, so that none is saved up."""
+        if not self._nuisances:
+            self._excused = self._clock()
         self._nuisances += weight
         if self._nuisances > MAX_NUISANCE:
             now = self._clock()
@@ -197,6 +200,11 @@ class Streams(Sending):
             self._nuisances = max(0, self._nuisances - excused)
             if self._nuisances > MAX_NUISANCE:
                 raise Fault(code.ENHANCE_YOUR_CALM, "too many frames that move nothing forward")
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the peer's windows."""
+        return sum(len(stream.pending) - stream.written for stream in self._waiting.values())
 
     @abstractmethod
     def _idle(self, number: int) -> bool:
