@@ -22,6 +22,7 @@ from micro_http.http2.sending import Stream
 from micro_http.http2.streams import Bounds
 from micro_http.limits import Limits
 from micro_http.loops import Loop, Waiter
+from micro_http.write import check_request
 
 _NEVER = float("inf")
 _ANSWER = 1.0
@@ -110,7 +111,7 @@ class HTTP2Client(Driver):
         method, path = _METHOD, _ROOT
         if ":path" in head or ":method" in head:
             method, path = (":method", head.get(":method", "POST")), (":path", head.get(":path", "/"))
-            head = {name: value for name, value in head.items() if name[:1] != ":"}
+            check_request(method[1], path[1])
         return self.link.encoder.encode(head, method, self.scheme, path, self.host)
 
     def call(self, head: Head, body: bytes, deadline: float) -> CallStream:
@@ -207,19 +208,18 @@ class CallStream(ClientStream):
             self._finish(data)
             return
         if self._parts is None:
-            self._parts = []
-        self._parts.append(data)
-        self._size += len(data)
-        if self._size > self.connection.limits.body + PREFIX.size:
+            self._parts = bytearray()
+        self._parts += data
+        if len(self._parts) > self.connection.limits.body + PREFIX.size:
             self._fail(Reset.LIMIT, _over(self.connection))
             self.give_up(Reset.LIMIT)
         elif end:
-            self._finish(b"".join(self._parts))
+            self._finish(bytes(self._parts))
 
     def on_trailer(self, head: Head) -> None:
         """See `Stream`."""
         self._head.update(head)
-        self._finish(b"".join(self._parts or ()))
+        self._finish(bytes(self._parts or b""))
 
     def _finish(self, data: bytes) -> None:
         waiter = self.waiter

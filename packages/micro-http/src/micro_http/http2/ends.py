@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
-from micro_core import Clock
+from micro_core import Clock, Head
 
 from micro_http.http2 import faults as code
 from micro_http.http2 import frames as fr
@@ -13,6 +14,9 @@ from micro_http.http2.faults import Fault, StreamFault
 from micro_http.http2.link import Link
 from micro_http.http2.sending import Stream
 from micro_http.http2.streams import Bounds
+from micro_http.names import HOST, METHOD, TARGET, UNSERVED
+
+_STATUS = re.compile(r"[1-5][0-9][0-9]")
 
 
 class ServerLink(Link):
@@ -36,7 +40,7 @@ class ServerLink(Link):
 
     def receive(self, data: bytes) -> None:
         """See `Link.receive`; the first bytes must be the preface."""
-        if not self._preface:
+        if not self._preface and not self.failed:
             data = self._rest + data
             if len(data) < len(fr.PREFACE):
                 self._rest = data
@@ -92,14 +96,17 @@ class ServerLink(Link):
             head.clear()
             head[":status"] = "431"
             return
-        scheme, target = head.pop(":scheme", ""), head.get(":path", "")
-        if not scheme or not target or ":method" not in head or ":status" in head:
-            raise StreamFault(code.PROTOCOL_ERROR, "a request needs :method, :scheme and :path")
+        if not head.pop(":scheme", "") or ":status" in head:
+            raise StreamFault(code.PROTOCOL_ERROR, "a request has a :scheme, and no :status")
+        method = head.get(":method", "")
+        if METHOD.fullmatch(method) is None or TARGET.fullmatch(head.get(":path", "")) is None:
+            raise StreamFault(code.PROTOCOL_ERROR, "a request needs a :method, and a :path that begins with /")
         if head.get("te", "trailers") != "trailers":
             raise StreamFault(code.PROTOCOL_ERROR, "te may be trailers alone")
-        host = head.pop(":authority", None)
-        if host is not None:
-            head["host"] = host
+        _take_host(head)
+        if method in UNSERVED:
+            head.clear()
+            head[":status"] = "405"
 
     def _idle(self, number: int) -> bool:
         return number % 2 == 0 or number > self.last
@@ -149,9 +156,10 @@ class ClientLink(Link):
             raise StreamFault(code.PROTOCOL_ERROR, block.fault)
         if block.size > self.bounds.head or block.lines > self.bounds.lines:
             raise StreamFault(code.ENHANCE_YOUR_CALM, f"the head of a reply is over {self.bounds.head} bytes")
-        status = block.head.get(":status", "")
-        if len(status) != 3 or not status.isascii() or not status.isdigit():
+        if _STATUS.fullmatch(block.head.get(":status", "")) is None:
             raise StreamFault(code.PROTOCOL_ERROR, "a reply without a status")
+        if sum(name[0] == ":" for name in block.head) != 1:
+            raise StreamFault(code.PROTOCOL_ERROR, "a pseudo header of a request in a reply")
 
     def _interim(self, block: Block, end: bool) -> bool:
         if block.head[":status"][0] != "1":
@@ -166,3 +174,14 @@ class ClientLink(Link):
 
     def _ours(self, number: int) -> bool:
         return True
+
+
+def _take_host(head: Head) -> None:
+    """The authority of a request is its host; it is named once, or twice alike."""
+    host = head.pop(":authority", None)
+    given = head.get("host", host)
+    if given is None:
+        return
+    if (host is not None and host != given) or HOST.fullmatch(given) is None:
+        raise StreamFault(code.PROTOCOL_ERROR, f"no host: {given[:80]!r}")
+    head["host"] = given
