@@ -38,6 +38,9 @@ _POOLS = 1024
 _ALONE = 2
 """Calls at a time that go over HTTP/1.1 though the peer speaks HTTP/2: alone they are quicker there."""
 
+_ONCE_MORE = (False, False, True)
+"""Tries of a call whose connections are left by the peer at that very moment; whether it is the last."""
+
 _TELLS = "micro-http2"
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -142,8 +145,11 @@ class HTTPClient:
         if connection is None and pool.http2 is None and pool.name is not None:
             connection = await self._first(pool, deadline)
         if connection is None and pool.http2 and pool.open >= self._alone:
-            return await self._call_http2(pool, head, body, deadline)
-        start = pool.asking if pool.http2 is None else pool.start
+            shared = await self._call_http2(pool, head, body, deadline)
+            if shared is not None:
+                return shared
+        asked = pool.http2 is None
+        start = pool.asking if asked else pool.start
         if ":path" in head or ":method" in head:
             start = request_start(head.get(":method", "POST"), head.get(":path", "/"), pool.host)
         block = (start, header_block(self.names, head), counted(body), body)
@@ -157,15 +163,45 @@ class HTTPClient:
         except BaseException:
             connection.give_up(waiter)
             raise
-        if pool.http2 is None:
-            pool.http2 = reply.head.pop(_TELLS, None) == "1"
+        if asked:
+            self._learn(pool, reply.head)
         return reply
 
-    async def _call_http2(self, pool: Pool, head: Head, body: bytes, deadline: float) -> Message:
-        loop = self._running()
-        now = loop.clock()
-        connection = self._shared(pool, now) or await self._dial_http2(pool, deadline)
+    def asks(self, address: str) -> bool:
+        """Whether nobody knows yet if the server there speaks HTTP/2. Raises ValueError for a malformed address."""
+        return self._secure is None and self._pool_of(address, None).http2 is None
+
+    def learn(self, address: str, head: Head) -> None:
+        """Takes the answer out of the head of a reply."""
+        if self._secure is None:
+            self._learn(self._pool_of(address, None), head)
+
+    def _learn(self, pool: Pool, head: Head) -> None:
+        answer = head.pop(_TELLS, "")
+        if pool.http2 is None:
+            pool.http2 = answer == "1"
+
+    async def _call_http2(self, pool: Pool, head: Head, body: bytes, deadline: float) -> Message | None:
+        """The reply; None where the peer turns out to speak HTTP/1.1.
+
+        A call that the peer did not take because it leaves the connection is made on the next one.
+        """
+        clock = self._running().clock
+        for last in _ONCE_MORE:
+            connection = self._shared(pool, clock()) or await self._dial_http2(pool, deadline)
+            try:
+                return await self._call_on(connection, pool, head, body, deadline)
+            except TransportError as error:
+                if error.processed or last or connection.link.room:
+                    raise
+                if not pool.http2:
+                    return None
+        return None
+
+    async def _call_on(self, connection: HTTP2Client, pool: Pool, head: Head, body: bytes, deadline: float) -> Message:
         stream = connection.call(head, body, deadline)
+        if pool.departed:
+            connection.retire()
         if self._sweep is None:
             self.watch()
         try:
@@ -187,12 +223,17 @@ class HTTPClient:
         if not pool.http2:
             return None
         shared = self._shared(pool, self._running().clock()) or await self._dial_http2(pool, deadline)
-        return shared.open(head)
+        exchange = shared.open(head)
+        if pool.departed:
+            shared.retire()
+        return exchange
 
     def _shared(self, pool: Pool, now: float) -> HTTP2Client | None:
         """A connection that takes one more call."""
         for connection in reversed(pool.shared):
-            if connection.usable() and now - connection.born < self._pool_ttl:
+            if now - connection.born >= self._pool_ttl:
+                connection.retire()
+            elif connection.usable():
                 return connection
         return None
 
@@ -240,7 +281,7 @@ class HTTPClient:
         pool.http2 = isinstance(made, HTTP2Client)
         if self.closed:
             made.abort()
-        if isinstance(made, HTTP2Client):
+        if isinstance(made, HTTP2Client) and made in self.multiplexed:
             pool.shared.append(made)
         return made
 
@@ -253,7 +294,8 @@ class HTTPClient:
             if connection in pool.shared:
                 pool.shared.remove(connection)
             if not connection.link.settled:
-                pool.http2 = None
+                pool.http2 = self.http2
+            pool.lost()
 
         return HTTP2Client(
             self._running(),
@@ -288,6 +330,13 @@ class HTTPClient:
             raise TransportError("the HTTP client is not open", Reset.REFUSED, processed=False)
         return self._loop
 
+    def forget(self, address: str) -> None:
+        """Closes what waits for calls to that address, and what is busy once it has ended. Never raises."""
+        for key, pool in tuple(self._pools.items()):
+            if pool.address == address:
+                del self._pools[key]
+                pool.depart()
+
     def host_of(self, address: str) -> str:
         """What `Host` says for an address. Raises ValueError for a malformed one."""
         host, port = parse_address(address)
@@ -302,7 +351,7 @@ class HTTPClient:
         key = address if self._tls is None else (address, verify_name)
         name = None if self._tls is None else self._tls.name_for(parse_address(named)[0], verify_name)
         if len(self._pools) >= _POOLS:
-            self._pools = {known: kept for known, kept in self._pools.items() if kept.idle or kept.shared}
+            self._pools = {known: kept for known, kept in self._pools.items() if kept.used}
         pool = self._pools[key] = Pool(address, named, self.http2, name)
         return pool
 
@@ -350,7 +399,11 @@ class HTTPClient:
     def kept(self, connection: Connection) -> bool:
         """Puts a clean connection back; False when there is no room."""
         idle = connection.pool.idle
-        if self._loop is None or len(idle) >= (self._alone if connection.pool.http2 else self._pool_size):
+        if (
+            self._loop is None
+            or connection.pool.departed
+            or len(idle) >= (self._alone if connection.pool.http2 else self._pool_size)
+        ):
             return False
         idle.append(connection)
         return True

@@ -35,21 +35,55 @@ class Pool:
         open: how many of HTTP/1.1 there are.
         shared: those of HTTP/2.
         dialing: the dial that is under way, where others wait for it.
+        departed: whether the node has left, so that nothing is kept.
     """
 
-    __slots__ = ("address", "asking", "dialing", "host", "http2", "idle", "name", "open", "shared", "start")
+    __slots__ = (
+        "_unasked",
+        "address",
+        "asking",
+        "departed",
+        "dialing",
+        "host",
+        "http2",
+        "idle",
+        "name",
+        "open",
+        "shared",
+        "start",
+    )
 
     def __init__(self, address: str, host: str, http2: bool | None, name: str | None = None) -> None:
         self.address = address
         self.name = name
         self.host = host
-        self.http2 = http2
+        self.http2 = self._unasked = http2
+        self.departed = False
         self.start = request_start("POST", "/", host)
         self.asking = self.start + ASKS
         self.idle: list[Connection] = []
         self.open = 0
         self.shared: list[HTTP2Client] = []
         self.dialing: Dialing | None = None
+
+    @property
+    def used(self) -> bool:
+        """Whether there are connections, or one is made."""
+        return bool(self.open or self.shared or self.dialing)
+
+    def lost(self) -> None:
+        """A connection is no more; behind the last of them, who knows what will listen there."""
+        if not self.open and not self.shared:
+            self.http2 = self._unasked
+
+    def depart(self) -> None:
+        """Closes what waits for calls, and lets nothing wait any more."""
+        self.departed = True
+        for connection in tuple(self.idle):
+            connection.abort()
+        self.idle.clear()
+        for shared in tuple(self.shared):
+            shared.retire()
 
 
 class Connection(asyncio.Protocol):
@@ -165,8 +199,7 @@ class Connection(asyncio.Protocol):
         self._wire = None
         self._client.connections.discard(self)
         self.pool.open -= 1
-        if self.pool.name is not None and not self.pool.open:
-            self.pool.http2 = self._client.http2
+        self.pool.lost()
         refused = refused_by_peer(exc)
         if refused is not None:
             self._fail(f"cannot connect to {self.pool.address}: {refused}", Reset.REFUSED, processed=False)

@@ -153,6 +153,10 @@ class HTTPTransport(Transport):
         exchange = await self._client.exchange(address, head, verify_name=verify_name, deadline=deadline)
         return exchange or await opened(self._client, address, head, opening, verify_name, deadline)
 
+    def forget(self, address: str) -> None:
+        """See `Transport.forget`: idle connections are closed, one of HTTP/2 once the calls on it have ended."""
+        self._client.forget(address)
+
     async def listen(self, address: str, accept: Accept) -> Listener:
         """See `Transport.listen`. Calls that arrive while it drains get an unprocessed 503 (WIRE §12)."""
         listener = await listen(

@@ -115,8 +115,10 @@ class HTTP2Client(Driver):
         return self.link.encoder.encode(head, method, self.scheme, path, self.host)
 
     def call(self, head: Head, body: bytes, deadline: float) -> CallStream:
-        """Writes a request; the reply is the result of the stream's `waiter`. Raises ValueError."""
+        """Writes a request; the reply is the result of the stream's `waiter`. Raises ValueError or TransportError."""
         link = self.link
+        if link.failed:
+            raise self._closed()
         block = self.block(head)
         stream = CallStream(self, deadline, framed(head))
         self.holding = alone = not link.streams
@@ -128,7 +130,9 @@ class HTTP2Client(Driver):
         return stream
 
     def open(self, head: Head) -> CalledExchange:
-        """Opens a stream. Raises ValueError."""
+        """Opens a stream. Raises ValueError or TransportError."""
+        if self.link.failed:
+            raise self._closed()
         block = self.block(head)
         stream = OpenStream(self, head)
         self.link.open(stream)
@@ -136,14 +140,36 @@ class HTTP2Client(Driver):
         self.flush()
         return stream.exchange
 
+    def _closed(self) -> TransportError:
+        return TransportError(f"{self.address} closed the connection", Reset.GONE, processed=False)
+
     def sweep(self, now: float) -> bool:
-        """Ends the calls whose deadline has passed; says whether there are others that have one."""
-        waiting = False
+        """Ends the calls whose deadline has passed; says whether it must look again.
+
+        A peer that let one pass is asked whether it is there. While it is silent, new calls go elsewhere.
+        """
+        waiting = late = False
         for stream in tuple(cast("dict[int, ClientStream]", self.link.streams).values()):
             if stream.deadline <= now:
                 stream.give_up(Reset.DEADLINE)
+                late = True
             waiting = waiting or stream.deadline < _NEVER
-        return waiting
+        if self.silent:
+            if now - self._asked > _ANSWER:
+                self.retire()
+        elif late and now - self._asked > _ANSWER:
+            self._ask(now)
+        return waiting or self.silent
+
+    def _ask(self, now: float) -> None:
+        if not self.link.failed and self.link.ping():
+            self._asked = now
+            self.silent = True
+
+    def retire(self) -> None:
+        """Takes no more calls, and closes once those that are on it have ended."""
+        self.silent = False
+        self.link.retire()
 
     def abort(self) -> None:
         """Closes it at once; whoever waits is told that it is gone."""

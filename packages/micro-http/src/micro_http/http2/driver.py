@@ -23,6 +23,7 @@ class Driver(asyncio.Protocol):
     Attributes:
         may_write: whether the wire takes more.
         senders: who waits until it does.
+        silent: whether nothing has arrived since this was set.
     """
 
     link: Link
@@ -33,6 +34,7 @@ class Driver(asyncio.Protocol):
         self.may_write = True
         self.senders: set[Channel] = set()
         self.holding = True
+        self.silent = False
 
     def begin(self, wire: Wire, buffer: int) -> None:
         """From now on it writes to that wire."""
@@ -68,6 +70,7 @@ class Driver(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
+        self.silent = False
         self.holding = True
         self.link.receive(data)
         self.holding = False

@@ -140,6 +140,16 @@ class ClientLink(Link):
         """Whether one more stream may be opened."""
         return not self.leaving and not self.failed and len(self.streams) < self.max_streams and self._next < 2**31
 
+    def emptied(self) -> None:
+        """See `Streams`: the connection closes."""
+        self.fail(code.NO_ERROR, "no more calls")
+
+    def retire(self) -> None:
+        """Opens no more streams; the connection closes once those that are open have ended."""
+        self.leaving = True
+        if not self.streams:
+            self.emptied()
+
     def open(self, stream: Stream) -> None:
         """Gives a stream its number; its head is to follow at once."""
         number = self._next

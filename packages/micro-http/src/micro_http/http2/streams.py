@@ -122,6 +122,8 @@ class Streams(Sending):
     def _finished(self, stream: Stream) -> None:
         if self.streams.pop(stream.number, None) is not None and self._nuisances:
             self._nuisances = max(0, self._nuisances - 4)
+        if self.leaving and not self.streams:
+            self.emptied()
 
     def _forget(self, stream: Stream) -> None:
         """Cut short, by either side."""
@@ -139,6 +141,11 @@ class Streams(Sending):
         self._taken += stream.held
         stream.held = 0
         self._replenish()
+        if self.leaving and not self.streams:
+            self.emptied()
+
+    def emptied(self) -> None:
+        """No streams are left of a connection that takes no more."""
 
     def reset(self, number: int, fault: int, text: str = "") -> None:
         """Cuts a stream short; it is told when `text` says why."""
