@@ -130,7 +130,7 @@ def types(session: nox.Session) -> None:
     install_all(session, "test", "check", "bench", "docs")
     sources = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("packages/*/src"))]
     session.run("mypy", *sources)
-    session.run("mypy", "tests", "benchmarks", "examples", "docs/_ext", "tools/consul", "noxfile.py")
+    session.run("mypy", "tests", "benchmarks", "examples", "docs/_ext", "tools/consul", "tools/h2spec", "noxfile.py")
     session.run("mypy", str(DOWNSTREAM / "src"), str(DOWNSTREAM / "tests"), env={"MYPYPATH": str(DOWNSTREAM / "src")})
 
 
@@ -282,6 +282,15 @@ def soak_consul(session: nox.Session) -> None:
 def consul(session: nox.Session) -> None:
     """Builds a Consul agent for the tests into the cache, once (4 minutes, needs Go), and prints its path."""
     session.run("sh", str(ROOT / "tools" / "consul" / "build.sh"), external=True)
+
+
+@nox.session
+def h2spec(session: nox.Session) -> None:
+    """Our HTTP/2 server against h2spec, strictly, plain and over TLS; h2spec is built once (30 s, needs Go)."""
+    install_all(session, "test")
+    built = session.run("sh", str(ROOT / "tools" / "h2spec" / "build.sh"), external=True, silent=True)
+    binary = str(built).strip().splitlines()[-1]
+    session.run("python", str(ROOT / "tools" / "h2spec" / "run.py"), binary, *session.posargs)
 
 
 @nox.session
