@@ -237,16 +237,19 @@ def begin_every_kind(session: nox.Session, env: dict[str, str]) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Calls per second beside grpc.aio and a raw echo, interleaved in one run, server and client on a core each."""
+    """Ours beside grpc, FastAPI, aiohttp, granian, NATS, Go and Go Micro, interleaved in one run; writes the page.
+
+    Server and client have a core each; a quarter of an hour. `-- --rows "micro raw" --cases unary-64` is less.
+    """
     install_defaults(session, groups=("bench",))
-    session.run("python", str(ROOT / "benchmarks" / "unary.py"), *session.posargs)
+    session.run("python", str(ROOT / "benchmarks" / "bench.py"), *session.posargs)
 
 
 @nox.session
-def bench_streams(session: nox.Session) -> None:
-    """Messages per second of one-way streams beside grpc.aio."""
+def endurance(session: nox.Session) -> None:
+    """Memory of 10,000 idle connections each, plain and TLS, and of a million calls; a few minutes."""
     install_defaults(session, groups=("bench",))
-    session.run("python", str(ROOT / "benchmarks" / "stream.py"), *session.posargs)
+    session.run("python", str(ROOT / "benchmarks" / "endurance.py"), *session.posargs)
 
 
 @nox.session

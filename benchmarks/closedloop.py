@@ -1,21 +1,33 @@
-"""The load of every peer: N callers, each with one call at a time, for a while; the same code for all."""
+"""The load of every peer written in Python: callers, each with one call at a time, for a while; the same code for all.
+
+A peer's program is started as `serve`, prints its port when it can be called, and serves until it is killed; or as
+`LOAD PORT CALLERS SECONDS SIZE`, which warms up, prints a line, waits for one, runs the load and prints the figures as
+one line of JSON. In between whoever started it reads how much CPU the server has used.
+
+The environment says the rest: `BENCH_LOOP` is `uvloop`, `asyncio` or `trio`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from resource import RUSAGE_SELF, getrusage
 
-import uvloop
-
 One = Callable[[], Awaitable[object]]
+Caller = Callable[[], AbstractAsyncContextManager[One]]
+"""What one caller needs for as long as it calls, a stream for example, and its call."""
 
-PAYLOAD = b"x" * 100
 MESSAGES = 1000
-"""Of one stream."""
+"""Of one stream one way."""
+
+LOOP = os.environ.get("BENCH_LOOP", "uvloop")
+_WARM = 0.5
 
 
 def cpu_seconds() -> float:
@@ -24,54 +36,125 @@ def cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-async def measure(one: One, callers: int, seconds: float) -> None:
-    """Runs the load after a short warm-up and prints the figures as one line of JSON."""
-    await _run(one, callers, min(0.5, seconds))
-    before = cpu_seconds()
-    started = time.perf_counter()
-    latencies = await _run(one, callers, seconds)
-    elapsed = time.perf_counter() - started
-    latencies.sort()
-    calls = len(latencies)
-    figures = {
-        "calls": calls,
-        "per_second": calls / elapsed,
-        "client_cpu": (cpu_seconds() - before) / calls,
-        "p50": latencies[calls // 2],
-        "p99": latencies[calls * 99 // 100],
-    }
-    sys.stdout.write(json.dumps(figures) + "\n")
+def each(one: One) -> Caller:
+    """Callers who share all that they need."""
+
+    @asynccontextmanager
+    async def caller() -> AsyncIterator[One]:
+        yield one
+
+    return caller
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a client was asked for: `size` is in bytes, of a message's payload."""
+
+    port: int
+    callers: int
+    seconds: float
+    size: int
+
+    @property
+    def payload(self) -> bytes:
+        """As many bytes."""
+        return b"x" * self.size
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a stream may take."""
+        return self.seconds + 30.0
+
+    async def measure(self, caller: Caller) -> None:
+        """Warms up, waits to be told, runs the load and prints the figures."""
+        await self._run(caller, min(_WARM, self.seconds))
+        say("warm")
+        sys.stdin.readline()
+        before = cpu_seconds()
+        started = time.perf_counter()
+        latencies = await self._run(caller, self.seconds)
+        elapsed = time.perf_counter() - started
+        cpu = cpu_seconds() - before
+        latencies.sort()
+        calls = len(latencies)
+        figures = {
+            "calls": calls,
+            "per_second": calls / elapsed,
+            "client_cpu": cpu,
+            "p50": latencies[calls // 2],
+            "p99": latencies[calls * 99 // 100],
+        }
+        say(json.dumps(figures))
+
+    async def _run(self, caller: Caller, seconds: float) -> list[float]:
+        latencies: list[float] = []
+        clock = time.perf_counter
+        until = clock() + seconds
+
+        async def calling() -> None:
+            async with caller() as one:
+                now = clock()
+                while now < until:
+                    started = now
+                    await one()
+                    now = clock()
+                    latencies.append(now - started)
+
+        await together([calling] * self.callers)
+        return latencies
+
+
+async def together(functions: list[Callable[[], Awaitable[None]]]) -> None:
+    """Runs them side by side."""
+    if LOOP == "trio":
+        import trio
+
+        async with trio.open_nursery() as nursery:
+            for function in functions:
+                nursery.start_soon(function)
+    else:
+        await asyncio.gather(*(function() for function in functions))
+
+
+def say(line: object) -> None:
+    """Tells whoever started this process. A server says its port, or 0, when it can be called."""
+    sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
-async def _run(one: One, callers: int, seconds: float) -> list[float]:
-    latencies: list[float] = []
-    clock = time.perf_counter
-    until = clock() + seconds
-
-    async def caller() -> None:
-        now = clock()
-        while now < until:
-            started = now
-            await one()
-            now = clock()
-            latencies.append(now - started)
-
-    await asyncio.gather(*(caller() for _ in range(callers)))
-    return latencies
-
-
 def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Runs a peer on uvloop."""
+    """Runs on the loop that the environment names."""
 
     async def wrapped() -> None:
         await main()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    if LOOP == "trio":
+        import trio
+
+        trio.run(wrapped)
+        return
+    factory = None
+    if LOOP == "uvloop":
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(wrapped())
 
 
-def ready(port: int = 0) -> None:
-    """A server says that it can be called."""
-    sys.stdout.write(f"{port}\n")
-    sys.stdout.flush()
+Loads = Mapping[str, Callable[[Load], Awaitable[None]]]
+
+
+def client(loads: Loads) -> None:
+    """The program of a client."""
+    what, port, callers, seconds, size = sys.argv[1:]
+    load = Load(int(port), int(callers), float(seconds), int(size))
+    run(lambda: loads[what](load))
+
+
+def peer(serve: Callable[[], Awaitable[None]], loads: Loads) -> None:
+    """The program of a peer."""
+    if sys.argv[1] == "serve":
+        run(serve)
+    else:
+        client(loads)

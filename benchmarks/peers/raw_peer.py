@@ -1,9 +1,14 @@
-"""The limit: bytes echoed by an asyncio Protocol on uvloop, one connection per caller, no framing at all."""
+"""The limit: bytes echoed by an asyncio Protocol on uvloop, one connection per caller, no framing at all.
+
+A stream one way is a write per message.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import cast
 
@@ -11,53 +16,67 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import closedloop
 
+MANY = b"many"
+
 
 class Echo(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        self.transport.write(data)
+        if data.startswith(MANY):
+            message = data[len(MANY) :]
+            for _ in range(closedloop.MESSAGES):
+                self.transport.write(message)
+        else:
+            self.transport.write(data)
 
 
 class Caller(asyncio.Protocol):
-    waiting: asyncio.Future[bytes]
+    waiting: asyncio.Future[None]
+    missing = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.loop = asyncio.get_running_loop()
 
     def data_received(self, data: bytes) -> None:
-        self.waiting.set_result(data)
+        self.missing -= len(data)
+        if not self.missing:
+            self.waiting.set_result(None)
 
-    async def call(self) -> bytes:
+    async def call(self, request: bytes, expected: int) -> None:
         self.waiting = self.loop.create_future()
-        self.transport.write(closedloop.PAYLOAD)
-        return await self.waiting
+        self.missing = expected
+        self.transport.write(request)
+        await self.waiting
 
 
 async def serve() -> None:
     server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
-    closedloop.ready(server.sockets[0].getsockname()[1])
+    closedloop.say(server.sockets[0].getsockname()[1])
     await asyncio.Event().wait()
 
 
-async def load(port: int, callers: int, seconds: float) -> None:
+async def echo(load: closedloop.Load) -> None:
+    await calling(load, load.payload, load.size)
+
+
+async def one_way(load: closedloop.Load) -> None:
+    await calling(load, MANY + load.payload, load.size * closedloop.MESSAGES)
+
+
+async def calling(load: closedloop.Load, request: bytes, expected: int) -> None:
     loop = asyncio.get_running_loop()
-    idle = [(await loop.create_connection(Caller, "127.0.0.1", port))[1] for _ in range(callers)]
 
-    async def one() -> object:
-        caller = idle.pop()
-        try:
-            return await caller.call()
-        finally:
-            idle.append(caller)
+    @asynccontextmanager
+    async def caller() -> AsyncIterator[closedloop.One]:
+        transport, protocol = await loop.create_connection(Caller, "127.0.0.1", load.port)
+        yield lambda: protocol.call(request, expected)
+        transport.close()
 
-    await closedloop.measure(one, callers, seconds)
+    await load.measure(caller)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        closedloop.run(serve)
-    else:
-        closedloop.run(lambda: load(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
+    closedloop.peer(serve, {"unary": echo, "oneway": one_way, "pingpong": echo})

@@ -1,0 +1,125 @@
+"""Ours beside what else there is: calls and streams, interleaved in one run, server and client on a core each.
+
+    python benchmarks/bench.py [--rows "micro raw"] [--cases "unary-64"] [--seconds 2] [--rounds 3] [--quick]
+
+Server and client are processes pinned to a core each. The figures of one machine say little; the ratios, whose two
+sides were measured within seconds of each other, do. A run of every row and case writes `docs/benchmarks.md`; a smaller
+one prints its tables alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import certificates
+import fragments
+import page
+from processes import CLIENT_CORE, SERVER_CORE, Failed, running
+from report import Figures, Table, printed
+from rows import CASES, ROWS, Case, Row, broker_of, environment_of
+
+FRAGMENTS = "fragments"
+
+
+def measure(row: Row, case: Case, seconds: float, folder: Path) -> Figures:
+    """One run of one row. Raises Failed."""
+    command = row.program()
+    environment = environment_of(row, folder)
+    asked = [str(case.callers), str(seconds), str(case.size)]
+    with ExitStack() as stack:
+        broker = stack.enter_context(broker_of(row, environment))
+        server = stack.enter_context(running([*command, "serve"], environment, SERVER_CORE))
+        port = server.line()
+        client = stack.enter_context(running([*command, case.load, port, *asked], environment, CLIENT_CORE))
+        if client.line() != "warm":
+            raise Failed("the client printed something else")
+        others = [server, *([broker] if broker else [])]
+        before = [program.cpu() for program in others]
+        client.tell("go")
+        told: dict[str, Any] = json.loads(client.line(seconds + 60))
+        used = [program.cpu() - earlier for program, earlier in zip(others, before, strict=True)]
+    messages = told["calls"] * case.messages
+    return Figures(
+        per_second=told["per_second"] * case.messages,
+        p50=told["p50"] / case.messages,
+        p99=told["p99"] / case.messages,
+        cpu=(told["client_cpu"] + used[0]) / messages,
+        broker_cpu=used[1] / messages if broker else 0.0,
+    )
+
+
+def run(rows: list[Row], cases: list[Case], seconds: float, rounds: int) -> list[Table]:
+    """Every row of every case, interleaved; whoever fails is left out with one line."""
+    absent: dict[str, str] = {}
+    tables: list[Table] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        certificates.make(folder)
+        for case in cases:
+            table = Table(case, [row for row in rows if case.load in row.loads])
+            tables.append(table)
+            for row in [row for _ in range(rounds) for row in table.rows]:
+                if row.name not in table.left_out:
+                    one_run(row, tables, seconds, folder, absent)
+            print(f"\n{printed(table)}", flush=True)
+    return tables
+
+
+def one_run(row: Row, tables: list[Table], seconds: float, folder: Path, absent: dict[str, str]) -> None:
+    """Adds to the last table. A row that never ran anywhere is absent from then on."""
+    table = tables[-1]
+    try:
+        if row.name in absent:
+            raise Failed(absent[row.name])
+        table.add(row, measure(row, table.case, seconds, folder))
+    except Failed as failed:
+        table.leave_out(row, str(failed))
+        if row.name not in absent:
+            print(f"{row.name} is left out of {table.case.name}: {failed}", file=sys.stderr, flush=True)
+        if not any(each.runs[row.name] for each in tables if row in each.rows):
+            absent[row.name] = str(failed)
+
+
+def chosen(names: Iterable[str], known: Iterable[str], what: str) -> list[str]:
+    """The names, separated by spaces or commas. Ends the program at an unknown one."""
+    wanted = [name for part in names for name in part.replace(",", " ").split()]
+    for name in wanted:
+        if name not in known:
+            sys.exit(f"there is no {what} {name!r}; there are {', '.join(known)}")
+    return wanted
+
+
+def main() -> None:
+    """Runs what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", default=[], help="only these")
+    parser.add_argument("--cases", nargs="+", default=[], help="only these")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of load per run")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each row in each case, interleaved")
+    parser.add_argument("--quick", action="store_true", help="whether it runs at all: a moment each, once")
+    parser.add_argument("--write", type=Path, help="folder of the page; docs, when everything was measured")
+    asked = parser.parse_args()
+    seconds, rounds = (0.1, 1) if asked.quick else (asked.seconds, asked.rounds)
+    rows, cases = chosen(asked.rows, [row.name for row in ROWS], "row"), [case.name for case in CASES]
+    wanted = chosen(asked.cases, [*cases, FRAGMENTS], "case")
+    tables = run(
+        [row for row in ROWS if not rows or row.name in rows],
+        [case for case in CASES if not wanted or case.name in wanted],
+        seconds,
+        rounds,
+    )
+    parsed = fragments.run(seconds, rounds) if not wanted or FRAGMENTS in wanted else []
+    whole = not (asked.quick or asked.rows or asked.cases)
+    if folder := asked.write or (page.DOCS if whole else None):
+        page.write(folder, tables, parsed, seconds, rounds)
+
+
+if __name__ == "__main__":
+    main()

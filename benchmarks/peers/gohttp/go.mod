@@ -1,0 +1,3 @@
+module bench/gohttp
+
+go 1.22
