@@ -35,7 +35,7 @@ class TLS:
     """TLS of one transport, both ways. Making one does no I/O; `open` reads the files.
 
     Args:
-        certificate: PEM file of the certificate to serve with, those that lead to its CA behind it; a client shows it, too.
+        certificate: PEM file of the certificate to serve with, those up to its CA behind it; a client shows it, too.
         key: PEM file of its key; None where it stands in the certificate's file.
         ca: PEM file of the CAs that peers are verified by; None: for a client the system's. A certificate revocation
             list in it is heeded.
