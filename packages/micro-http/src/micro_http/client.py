@@ -144,7 +144,7 @@ class HTTPClient:
         connection = self._idle(pool, now) if deadline > now else None
         if connection is None and pool.http2 is None and pool.name is not None:
             connection = await self._first(pool, deadline)
-        if connection is None and pool.http2 and pool.open >= self._alone:
+        if connection is None and pool.http2 and pool.open + pool.begun >= self._alone:
             shared = await self._call_http2(pool, head, body, deadline)
             if shared is not None:
                 return shared
@@ -369,7 +369,11 @@ class HTTPClient:
 
     async def _dial_for_call(self, pool: Pool, deadline: float) -> Connection:
         loop = self._running()
-        return await self._dial(pool, deadline, lambda _: Connection(self, loop, pool), http2=False)
+        pool.begun += 1
+        try:
+            return await self._dial(pool, deadline, lambda _: Connection(self, loop, pool), http2=False)
+        finally:
+            pool.begun -= 1
 
     async def _dial(self, pool: Pool, deadline: float, make: Callable[[bool], P], *, http2: bool) -> P:
         """A new connection. `make` is told whether it is one of HTTP/2, which `http2` allows, or without TLS wants."""

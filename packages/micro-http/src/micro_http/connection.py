@@ -33,6 +33,7 @@ class Pool:
         name: what its certificate must hold; None without TLS.
         idle: those of HTTP/1.1 that wait, the last used at the end.
         open: how many of HTTP/1.1 there are.
+        begun: how many of HTTP/1.1 are dialled, for a call each.
         shared: those of HTTP/2.
         dialing: the dial that is under way, where others wait for it.
         departed: whether the node has left, so that nothing is kept.
@@ -42,6 +43,7 @@ class Pool:
         "_unasked",
         "address",
         "asking",
+        "begun",
         "departed",
         "dialing",
         "host",
@@ -63,13 +65,14 @@ class Pool:
         self.asking = self.start + ASKS
         self.idle: list[Connection] = []
         self.open = 0
+        self.begun = 0
         self.shared: list[HTTP2Client] = []
         self.dialing: Dialing | None = None
 
     @property
     def used(self) -> bool:
         """Whether there are connections, or one is made."""
-        return bool(self.open or self.shared or self.dialing)
+        return bool(self.open or self.begun or self.shared or self.dialing)
 
     def lost(self) -> None:
         """A connection is no more; behind the last of them, who knows what will listen there."""
