@@ -71,7 +71,7 @@ class Streams(Sending):
         self._held = 0
         self._taken = 0
         self._credit = fr.DEFAULT_WINDOW
-        self._nuisances = 0
+        self._nuisances = 0.0
         self._excused = 0.0
         self._pinged = False
 
@@ -96,7 +96,7 @@ class Streams(Sending):
             stream.credit += more
 
     def _replenish(self) -> None:
-        if self._taken and self._held <= self.bounds.budget:
+        if self._taken and self._held <= self.bounds.budget and not self.failed:
             self._credit += self._taken
             self.write(fr.frame(fr.WINDOW_UPDATE, 0, 0, fr.WORD.pack(self._taken)))
             self._taken = 0
@@ -121,7 +121,7 @@ class Streams(Sending):
 
     def _finished(self, stream: Stream) -> None:
         if self.streams.pop(stream.number, None) is not None and self._nuisances:
-            self._nuisances = max(0, self._nuisances - 4)
+            self._nuisances = max(0.0, self._nuisances - 4)
         if self.leaving and not self.streams:
             self.emptied()
 
@@ -155,11 +155,12 @@ class Streams(Sending):
         if len(self._forgotten) >= _REMEMBERED:
             del self._forgotten[next(iter(self._forgotten))]
         self._forgotten[number] = None
-        self.write(fr.frame(fr.RST_STREAM, 0, number, fr.WORD.pack(fault)))
+        if not self.failed:
+            self.write(fr.frame(fr.RST_STREAM, 0, number, fr.WORD.pack(fault)))
         if text:
-            self.nuisance(5)
             if stream is not None:
                 stream.on_reset(fault, text, True)
+            self.nuisance(5)
 
     def fail(self, fault: int, text: str) -> None:
         """The connection is over: GOAWAY, and every stream is told.
@@ -196,17 +197,12 @@ class Streams(Sending):
         """The peer answered a PING."""
 
     def nuisance(self, weight: int = 1) -> None:
-        """The peer made work. What time excuses is counted from the first one on, so that none is saved up."""
-        if not self._nuisances:
-            self._excused = self._clock()
-        self._nuisances += weight
+        """The peer made work."""
+        now = self._clock()
+        self._nuisances = max(0.0, self._nuisances - (now - self._excused) * EXCUSED) + weight
+        self._excused = now
         if self._nuisances > MAX_NUISANCE:
-            now = self._clock()
-            excused = int((now - self._excused) * EXCUSED)
-            self._excused = now
-            self._nuisances = max(0, self._nuisances - excused)
-            if self._nuisances > MAX_NUISANCE:
-                raise Fault(code.ENHANCE_YOUR_CALM, "too many frames that move nothing forward")
+            raise Fault(code.ENHANCE_YOUR_CALM, "too many frames that move nothing forward")
 
     @property
     def unsent(self) -> int:
