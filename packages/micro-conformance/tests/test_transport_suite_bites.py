@@ -192,6 +192,12 @@ class Double(Transport):
         self.group: Any = None
         self.left = False
 
+    @property
+    def node_metadata(self) -> Any:
+        if self.quirk == "says what is no text":
+            return {"tls": 1}
+        return {"served": "1"} if self.listeners and self.quirk == "says something else later" else {}
+
     async def __aenter__(self):
         self.group = anyio.create_task_group()
         await self.group.__aenter__()
@@ -401,6 +407,8 @@ BROKEN = [
     ("forgetting cuts", "forget_leaves_what_is_under_way_and_what_comes_later_alone"),
     ("forgets for ever", "forget_leaves_what_is_under_way_and_what_comes_later_alone"),
     ("forgets known addresses alone", "forget_never_raises"),
+    ("says what is no text", "what_its_nodes_say_is_texts_and_the_same_for_its_life"),
+    ("says something else later", "what_its_nodes_say_is_texts_and_the_same_for_its_life"),
     ("empty refusals", "a_refusal_is_sent_as_it_is"),
     ("nobody calls", "the_peer_is_told_to_both_sides"),
     ("nobody is the peer", "the_peer_is_told_to_both_sides"),

@@ -272,6 +272,28 @@ async def test_nodes_of_another_protocol_are_not_called(make_cluster: Any) -> No
     assert error.attempts == 0
 
 
+async def test_nodes_that_are_called_by_tls_alone_are_not_called_without(make_cluster: Any) -> None:
+    cluster = await make_cluster()
+    one, two, _ = cluster.rig.discovery.nodes.nodes
+    secured = Node(one.id, one.address, {"protocol": "mucp", "tls": "1"})
+    cluster.rig.discovery.set((secured, Node(two.id, two.address, {"protocol": "mucp", "tls": "0"})))
+    assert await cluster.run() == 2
+    cluster.rig.discovery.set((secured,))
+    error = await cluster.fails(ServiceNotFound)
+    assert "MICRO_TRANSPORT_TLS_CA" in error.detail
+    assert (error.outcome, error.attempts) == (Outcome.NOT_PROCESSED, 0)
+
+
+async def test_a_transport_with_tls_calls_every_node(make_cluster: Any) -> None:
+    """It dials none without, whatever a record says."""
+    cluster = await make_cluster()
+    one, two, _ = cluster.rig.discovery.nodes.nodes
+    cluster.transport.node_metadata = {"tls": "1"}
+    cluster.rig.discovery.set((Node(one.id, one.address, {"protocol": "mucp", "tls": "1"}), two))
+    cluster.fault(1, REFUSED)
+    assert await cluster.run() == 2
+
+
 async def test_nodes_of_another_protocol_are_no_untried_nodes(make_cluster: Any) -> None:
     cluster = await make_cluster()
     one, two, _ = cluster.rig.discovery.nodes.nodes

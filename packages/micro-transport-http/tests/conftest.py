@@ -1,4 +1,4 @@
-"""Lets tests import the helpers beside them, and the fixture `authority`: a CA and the files that transports are given."""
+"""Lets tests import the helpers beside them, and gives them `authority`: a CA and the files that it signs."""
 
 from __future__ import annotations
 

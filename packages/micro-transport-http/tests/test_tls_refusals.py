@@ -22,8 +22,7 @@ async def refused(server: HTTPTransport, client: HTTPTransport, why: str, name: 
         assert why in str(caught.value)
         assert (caught.value.reason, caught.value.processed) == (Reset.REFUSED, False)
         with pytest.raises(TransportError) as caught:
-            exchange = await opened(client, address, name)
-            await exchange.recv()
+            await (await opened(client, address, name)).recv()
         assert why in str(caught.value)
         assert (caught.value.reason, caught.value.processed) == (Reset.REFUSED, False)
         assert not seen.peers

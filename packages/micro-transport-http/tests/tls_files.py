@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,13 +16,13 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from micro_core import EndOfStream, Exchange, Head, Message, Peer, Reset, StreamCall, TransportError, UnaryCall
 from micro_transport_http import HTTPTransport
 
-DAY = datetime.timedelta(days=1)
+DAY = dt.timedelta(days=1)
 LOCAL = ("greeter", "localhost", "127.0.0.1")
 HEAD = {"micro-endpoint": "Say.Hello", "micro-id": "1"}
 
 
-def now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)
+def now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 class Authority:

@@ -249,6 +249,17 @@ class TransportConformance(ListenerConformance):
             for address in (*BAD_ADDRESSES, "127.0.0.1:1", "nobody:1"):
                 assert client.forget(address) is None  # type: ignore[func-returns-value]
 
+    # node_metadata
+
+    @bounded
+    async def test_what_its_nodes_say_is_texts_and_the_same_for_its_life(self, make_transport: MakeTransport) -> None:
+        async with make_transport() as transport:
+            said = dict(transport.node_metadata)
+            assert all(isinstance(text, str) for pair in said.items() for text in pair)
+            async with listening(transport, self.listen_address) as behind:
+                await self.ask(transport, behind.address)
+            assert transport.node_metadata == said
+
     # accept
 
     @bounded

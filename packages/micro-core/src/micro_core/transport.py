@@ -149,7 +149,7 @@ class Transport(Component, ABC):
     Attributes:
         node_metadata: what a node that is served through it says about itself in the registry. `tls=1` there, and only
             there, means that it is called by TLS alone; then this transport dials nothing without, whatever a record
-            says. Known before it is entered, and the same for its life.
+            says. The same for its life.
     """
 
     node_metadata: Mapping[str, str] = MappingProxyType({})

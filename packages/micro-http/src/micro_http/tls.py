@@ -165,12 +165,11 @@ class TLS:
             text = f"{key} is protected by a password; give it without one, or a context in code"
             raise self._wrong(option, text) from error
         except (ssl.SSLError, OSError) as error:
-            raise self._wrong(option, self._mismatch(key, error)) from error
-
-    def _mismatch(self, key: Path, error: OSError) -> str:
-        if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
-            return f"{key} is not the key of the certificate {self._certificate}; name the one it was made with"
-        return f"{self._certificate} and {key} cannot be used: {_said(error)}; both must be PEM"
+            if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+                text = f"{key} is not the key of the certificate {self._certificate}; name the one it was made with"
+                raise self._wrong(option, text) from error
+            text = f"{self._certificate} and {key} cannot be used: {_said(error)}; both must be PEM"
+            raise self._wrong("tls_cert", text) from error
 
     def _read(self, option: str, path: Path, marker: bytes, what: str) -> bytes:
         try:

@@ -17,7 +17,7 @@ are discovery's to leave out.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import anyio
@@ -129,14 +129,26 @@ class Attempts:
         return known[1]
 
     def _without_others(self, nodes: NodeSet) -> NodeSet:
-        usable = tuple(node for node in nodes.nodes if node.metadata.get("protocol", "") in _MUCP)
+        usable = self._within_reach(nodes, [node for node in nodes.nodes if node.metadata.get("protocol", "") in _MUCP])
         if len(usable) == len(nodes.nodes):
             return nodes
         if not usable:
             spoken = ", ".join(sorted({node.metadata["protocol"] for node in nodes.nodes}))
             text = f"the nodes of {nodes.service!r} speak {spoken}; the client 'rpc' speaks mucp"
             raise self.circumstances(ServiceNotFound(text))
-        return NodeSet(nodes.service, usable, nodes.endpoints)
+        return NodeSet(nodes.service, tuple(usable), nodes.endpoints)
+
+    def _within_reach(self, nodes: NodeSet, ours: list[Node]) -> list[Node]:
+        """Without those that are called by TLS alone, where this transport has none."""
+        if _by_tls(self._client.transport.node_metadata):
+            return ours
+        plain = [node for node in ours if not _by_tls(node.metadata)]
+        if ours and not plain:
+            text = (
+                f"the nodes of {nodes.service!r} are called by TLS alone: set MICRO_TRANSPORT_TLS_CA to their CA's file"
+            )
+            raise self.circumstances(ServiceNotFound(text))
+        return plain
 
     async def _pause(self) -> None:
         client = self._client
@@ -241,6 +253,10 @@ class Attempts:
         error.node = call.attempts[-1].node.id if call.attempts else None
         error.elapsed = self._client.clock() - self._started
         return error
+
+
+def _by_tls(metadata: Mapping[str, str]) -> bool:
+    return metadata.get("tls") == "1"
 
 
 def _at(node: Node | None, failure: TransportError) -> str:

@@ -59,7 +59,7 @@ class RPCClient(Client):
         self._scoped: Clock = _not_entered
         self.cancelled: type[BaseException] = BaseException
         self.usable: dict[str, tuple[NodeSet, NodeSet]] = {}
-        self._transport = transport
+        self.transport = transport
         self._plans = Plans(codecs)
         self._ids = count()
 
@@ -88,7 +88,7 @@ class RPCClient(Client):
             if told < math.inf:
                 head["timeout"] = _nanoseconds(told - began)
             try:
-                reply = await self._transport.call(
+                reply = await self.transport.call(
                     node.address, Message(head, body), verify_name=call.service, deadline=deadline
                 )
             except (TransportError, ValueError) as error:
@@ -118,7 +118,7 @@ class RPCClient(Client):
         head["micro-stream"] = head["micro-id"]
         if call.deadline is not None and call.deadline < math.inf:
             head["timeout"] = _nanoseconds(_told(call.deadline, self._scoped()) - started)
-        stream = ClientStream(self._transport, call, plan, head, attempts, deadline)
+        stream = ClientStream(self.transport, call, plan, head, attempts, deadline)
         await stream.open()
         return Reply(None, None, stream.node, stream)
 

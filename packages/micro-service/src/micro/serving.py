@@ -28,6 +28,7 @@ from micro_core import (
     Server,
     ServiceRecord,
     SubscriberMiddleware,
+    Transport,
     capture_clock,
 )
 
@@ -126,8 +127,10 @@ class Serving:
         from micro_discovery import HOST_KEY, host_id, reachable_address
 
         settings, parts = self._settings, self._runtime.parts
+        transport: Transport | None = parts.opened("transport")
         metadata = {
             **self._metadata,
+            **({} if transport is None else transport.node_metadata),
             "protocol": server.protocol,
             "transport": parts.name_of("transport"),
             "broker": parts.name_of("broker"),
