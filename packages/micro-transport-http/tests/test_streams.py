@@ -282,13 +282,12 @@ async def test_every_message_repeats_the_headers_and_an_empty_one_is_chunked() -
                     await done.wait()
                 exchange.reset(Reset.CANCELLED)
                 group.cancel_scope.cancel()
-        common = (
-            f"POST / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nMicro-Endpoint: Say.Chat\r\nMicro-Id: 7\r\nMicro-Stream: 7"
-        )
+        line = f"POST / HTTP/1.1\r\nHost: 127.0.0.1:{port}"
+        headers = "\r\nMicro-Endpoint: Say.Chat\r\nMicro-Id: 7\r\nMicro-Stream: 7"
+        common = line + headers
         empty = "\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-        assert (
-            seen.decode() == f"{common}{empty}{common}\r\nContent-Length: 1\r\n\r\nx{common}\r\nMicro-Error: EOS{empty}"
-        )
+        opening = f"{line}\r\nMicro-Http2: ask{headers}{empty}"
+        assert seen.decode() == f"{opening}{common}\r\nContent-Length: 1\r\n\r\nx{common}\r\nMicro-Error: EOS{empty}"
 
 
 @asynccontextmanager

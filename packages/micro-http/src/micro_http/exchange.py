@@ -10,7 +10,9 @@ from micro_core import Exchange, Message
 class PipeExchange(Exchange):
     """The server's side of a stream."""
 
-    __slots__ = ()
+    __slots__ = ("tells",)
+    tells: bool
+    """Whether the client asked if HTTP/2 is spoken here, which the first head answers."""
 
     @abstractmethod
     def outlives_eof(self) -> bool:

@@ -360,6 +360,7 @@ class ServerConnection(asyncio.Protocol):
         self._call = call
         pipe = self._pipe = Pipe(self._listener.loop, self.wire, self._parser, limits.buffer)
         self._exchange = make(pipe, message, self.peer, self._listener.names)
+        self._exchange.tells = self._tell
         pipe.data_received(b"")
         if not self._may_write:
             pipe.pause_writing()

@@ -24,7 +24,7 @@ from __future__ import annotations
 from micro_core import Buffer, EndOfStream, Exchange, Head, Message, Peer, Reset, TransportError
 from micro_http import HTTPClient, Pipe, PipeExchange
 from micro_http.names import WireNames
-from micro_http.write import EMPTY_CHUNKED, OK, counted, header_block, request_start
+from micro_http.write import ASKS, EMPTY_CHUNKED, OK, TELLS, counted, header_block, request_start
 
 _EOS = "EOS"
 _ECHOES = ("micro-endpoint", "micro-method", "x-micro-endpoint", "x-micro-method")
@@ -123,7 +123,7 @@ class ServerExchange(PipeExchange):
         if self._ended:
             raise ended()
         data = bytes(body)
-        start = OK if self._sent else OK + header_block(self._names, self.reply)
+        start = OK if self._sent else self._first()
         await self._pipe.send(b"".join((start, counted(data), data)))
         self._sent = True
 
@@ -132,10 +132,13 @@ class ServerExchange(PipeExchange):
         if self._ended:
             return
         data = bytes(body)
-        first = b"" if self._sent else header_block(self._names, self.reply)
+        first = OK if self._sent else self._first()
         last = header_block(self._names, last_head(trailer))
-        await self._pipe.send(b"".join((OK, first, last, counted(data), data)))
+        await self._pipe.send(b"".join((first, last, counted(data), data)))
         self._ended = True
+
+    def _first(self) -> bytes:
+        return (OK + TELLS if self.tells else OK) + header_block(self._names, self.reply)
 
     async def recv(self) -> bytes:
         """See `Exchange.recv`."""
@@ -181,20 +184,26 @@ class ServerExchange(PipeExchange):
 class ClientExchange(Exchange):
     """The client's side of one stream."""
 
-    __slots__ = ("_ended", "_names", "_over", "_pipe", "_received", "_start", "_stub")
+    __slots__ = ("_client", "_ended", "_names", "_over", "_pipe", "_received", "_start", "_stub")
 
-    def __init__(self, pipe: Pipe, start: bytes, names: WireNames, head: Head, peer: Peer) -> None:
+    def __init__(self, client: HTTPClient, pipe: Pipe, start: bytes, head: Head, peer: Peer) -> None:
         self.request = head
         self.reply = {}
         self.trailer = {}
         self.peer = peer
         self._pipe = pipe
-        self._names = names
+        self._client = client
+        self._names = client.names
         self._start = start
-        self._stub = start + header_block(names, head)
+        self._stub = start + header_block(client.names, head)
         self._ended = False
         self._over = False
         self._received = False
+
+    async def open(self, opening: bytes) -> None:
+        """Sends the opening message."""
+        start = self._start + ASKS if self._client.asks(self.peer.address) else self._start
+        await self._pipe.send(_post(start + header_block(self._names, self.request), opening))
 
     async def send(self, body: Buffer) -> None:
         """See `Exchange.send`."""
@@ -231,6 +240,7 @@ class ClientExchange(Exchange):
             if not ending(message.head):
                 if not self._received:
                     self._received = True
+                    self._client.learn(self.peer.address, message.head)
                     self.reply = message.head
                 return message.body
             self._finish(message.head)
@@ -240,6 +250,8 @@ class ClientExchange(Exchange):
         raise EndOfStream("the server ended the stream")
 
     def _finish(self, head: Head) -> None:
+        if not self._received:
+            self._client.learn(self.peer.address, head)
         last = dict(head)
         if not self._received:
             self._received = True
@@ -277,6 +289,6 @@ async def opened(
     start = request_start(head.get(":method", "POST"), head.get(":path", "/"), client.host_of(address))
     header_block(client.names, head)
     pipe = await client.pipe(address, verify_name=verify_name, deadline=deadline)
-    exchange = ClientExchange(pipe, start, client.names, head, Peer(address, protocol="http/1.1"))
-    await exchange.send(opening)
+    exchange = ClientExchange(client, pipe, start, head, Peer(address, protocol="http/1.1"))
+    await exchange.open(bytes(opening))
     return exchange
