@@ -2,11 +2,11 @@
 
     python benchmarks/in_process.py [--calls 20000] [--rounds 7] [--callers 64] [--against CHECKOUT]
 
-`whole` is a call from `micro.Client` to a handler: façade, discovery from cache, selector, codec, retries, accept, task,
-scope, handler, and back. Its transport hands messages over as they are; `transport` is that transport alone. The heads
-are those of real calls. `--against` takes the path of another checkout, whose figures are measured in turn with these.
-What is told is the least of all rounds, since whatever else the machine does only ever adds. Extensions that are
-installed take part, unless MICRO_EXTENSIONS_DISABLED names them.
+`whole` is a call from `micro.Client` to a handler: façade, discovery from cache, selector, codec, retries, accept,
+task, scope, handler, and back. Its transport hands messages over as they are; `transport` is that transport alone.
+The heads are those of real calls. `--against` takes the path of another checkout, whose figures are measured in turn
+with these. What is told is the least of all rounds, since whatever else the machine does only ever adds. Extensions
+that are installed take part, unless MICRO_EXTENSIONS_DISABLED names them.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from micro_core import (
     UnaryCall,
 )
 from micro_http.limits import Limits
+from micro_http.loops import current_loop
 from micro_http.names import WireNames
 from micro_http.parse import Parser
 from micro_http.tables import Tables
@@ -56,7 +57,7 @@ class Loopback(Transport):
         self.answer: Message | None = None
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
+        self._loop = current_loop()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -69,9 +70,10 @@ class Loopback(Transport):
             self.seen.append(request)
         call = self._places[address]({":method": "POST", ":path": "/", **request.head}, PEER)
         assert isinstance(call, UnaryCall)
-        reply = self._loop.create_future()
-        self._loop.create_task(self._run(call, request.body, reply))
-        answer: Message = await reply
+        reply: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
+        self._loop.spawn(self._run(call, request.body, reply))
+        answer = await reply
+        assert answer is not None
         return Message({":status": "200", **answer.head}, answer.body)
 
     async def _run(self, call: UnaryCall, body: bytes, reply: asyncio.Future[Message | None]) -> None:
@@ -156,14 +158,6 @@ async def measured(calls: int, callers: int) -> Figures:
         figures["client"] = await of_calls(one, calls, callers)
         ours.answer = None
         accept = places["127.0.0.1:1"]
-
-        async def served() -> object:
-            call = accept({":method": "POST", ":path": "/", **request.head}, PEER)
-            assert isinstance(call, UnaryCall)
-            return await call.run(request.body)
-
-        loop = asyncio.get_running_loop()
-        figures["server, with its task"] = await of_calls(lambda: loop.create_task(served()), calls, callers)
         places["127.0.0.1:1"] = _trivial
         message = Message(request.head, request.body)
         figures["transport"] = await of_calls(lambda: ours.call("127.0.0.1:1", message, deadline=0.0), calls, callers)
@@ -250,10 +244,8 @@ def table(best: dict[str, Figures]) -> None:
     print(f"{'CPU µs a call':<24}" + "".join(f"{name:>10}" for name in best))
     for part in next(iter(best.values())):
         print(f"{part:<24}" + "".join(f"{figures[part] * 1e6:>10.2f}" for figures in best.values()))
-    print(
-        f"{'whole - transport':<24}"
-        + "".join(f"{(figures['whole'] - figures['transport']) * 1e6:>10.2f}" for figures in best.values())
-    )
+    rest = {name: figures["whole"] - figures["transport"] for name, figures in best.items()}
+    print(f"{'whole - transport':<24}" + "".join(f"{each * 1e6:>10.2f}" for each in rest.values()))
 
 
 if __name__ == "__main__":

@@ -83,7 +83,10 @@ class Exchange(ABC):
 
 
 class UnaryCall(ABC):
-    """The server's side of one accepted call. The transport runs it once, in a task of its own."""
+    """The server's side of one accepted call. The transport runs it once, in a task of its own.
+
+    That task may have run calls before, of which none waited for anything, and may lend its scope: `micro_core.loan`.
+    """
 
     __slots__ = ()
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 from micro_core import Clock, capture_clock
 
 from micro_http.silence import notice_silence
+from micro_http.workers import Workers
 
 _log = logging.getLogger("micro.http")
 _AT_ONCE = 64
@@ -100,7 +101,7 @@ class Loop(ABC):
     Attributes:
         clock: its own.
         waiter: makes a new one.
-        spawn: runs a coroutine, which must not raise, in a task of its own. The caller keeps what is returned.
+        spawn: runs a coroutine, which must not raise, as if in a task of its own. The caller keeps what is returned.
         soon: calls a function in the loop's next turn; None where wires gather what is written in one turn anyway.
     """
 
@@ -137,7 +138,8 @@ class AsyncioLoop(Loop):
         self._loop = asyncio.get_running_loop()
         self.clock = capture_clock()
         self.waiter = self._loop.create_future
-        self.spawn = self._loop.create_task
+        self._workers = Workers(self._loop)
+        self.spawn = self._workers.spawn
         self.soon = self._loop.call_soon
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
@@ -152,7 +154,7 @@ class AsyncioLoop(Loop):
 
     async def accept(self, bound: socket.socket, factory: Callable[[], asyncio.Protocol]) -> Acceptor:
         """See `Loop`."""
-        return _AsyncioAcceptor(self._loop, bound, factory)
+        return _AsyncioAcceptor(self._loop, bound, factory, self._workers)
 
     async def adopt(self, peer: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
         """See `Loop`."""
@@ -167,9 +169,14 @@ class _AsyncioAcceptor:
     """Accepts by itself: asyncio's server, when closed, forgets connections that it has accepted a moment before."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, bound: socket.socket, factory: Callable[[], asyncio.Protocol]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        bound: socket.socket,
+        factory: Callable[[], asyncio.Protocol],
+        workers: Workers,
     ) -> None:
         self._loop = loop
+        self._workers = workers
         self._bound = bound
         self._factory = factory
         self._adopting: set[asyncio.Task[None]] = set()
@@ -200,6 +207,7 @@ class _AsyncioAcceptor:
             self._open = False
             self._loop.remove_reader(self._bound.fileno())
             self._bound.close()
+            self._workers.leave()
 
     async def settled(self) -> None:
         while self._adopting:

@@ -1,7 +1,8 @@
 """One accepted call, from the task that the transport gives it to the message that goes back.
 
 The work owns its scope, because the answer to a deadline is written after the handler was cancelled. A scope without a
-deadline is all it opens; the sweep, the transport (`cancel`) or the closing listener (`stop`) cancel it.
+deadline is all it opens, unless its task has lent it one; the sweep, the transport (`cancel`) or the closing listener
+(`stop`) cancel it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from micro_core import (
     UnsupportedType,
 )
 from micro_core.errors import BadRequest, InternalServerError, ServiceUnavailable, Timeout
+from micro_core.loan import borrow
 
 from micro_rpc.streams import ServerStream
 from micro_rpc.wire import error_text, refuse, reply_header, user_metadata
@@ -108,6 +110,13 @@ class _Work:
             return Timeout(f"{name} was not done by the deadline")
         return None
 
+    def _is_own_end(self, error: BaseException) -> bool:
+        """Whether a scope that `cancel` has cancelled would swallow it."""
+        if self._reason is None:
+            return False
+        kind = self.served.cancelled
+        return error.split(kind)[1] is None if isinstance(error, BaseExceptionGroup) else isinstance(error, kind)
+
     def _stray(self) -> bool:
         """Whether a cancellation came from within the handler, from a future that someone cancelled."""
         if self._reason is not None or self.served.cancelled is not asyncio.CancelledError:
@@ -131,13 +140,21 @@ class UnaryWork(_Work, UnaryCall):
         if not taken and slots.full:
             return self.unprocessed()
         served.sweep.add(self)
+        lent = borrow() if taken else None
         try:
+            if lent is not None:
+                self._scope = lent
+                return await self._answer(body)
             with served.scope() as self._scope:
                 if not taken:
                     await slots.wait()
                     taken = True
                 return await self._answer(body)
+        except BaseException as error:
+            if lent is None or not self._is_own_end(error):
+                raise
         finally:
+            self._scope = None
             if taken:
                 slots.give_back()
             served.leave(self)

@@ -1,0 +1,145 @@
+"""Runs coroutines in tasks of asyncio, one after another in the same task as long as none of them waits.
+
+    spawn ─▶ queue ─▶ the task that takes work begins the next ─▶ it ends at once: the task begins the next
+                                                               └▶ it waits: the task is its own, another takes work
+
+A task and a cancel scope for each call cost three times as much as this. A task whose call waited for something is not
+used again: a timeout, a scope or a cancellation may have been left behind in it, and someone may know it as that
+call's. So calls share a task where each but the last ended before anything else could happen. Each runs in a context
+of its own, a copy of the one in which the loop was asked for.
+
+The task that takes work sleeps when there is none, and ends when there was none for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from types import coroutine
+from typing import Any, TypeAlias
+
+import anyio
+from micro_core.loan import lend
+
+_log = logging.getLogger("micro.http")
+_AT_ONCE = 64
+_IDLE = 0.2
+Work: TypeAlias = Coroutine[Any, Any, None]
+
+
+class Workers:
+    """The tasks of one loop."""
+
+    __slots__ = ("_asleep", "_context", "_loop", "_staying", "_taken", "_taking", "_tasks", "_timer", "_work")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._context = copy_context()
+        self._work: deque[Work] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._taking: asyncio.Task[None] | None = None
+        self._asleep: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._taken = 0
+        self._staying = True
+
+    def spawn(self, work: Work) -> Work:
+        """Runs a coroutine, which must not raise, soon; returns it."""
+        self._work.append(work)
+        if self._asleep is not None:
+            self._wake(self._asleep)
+        elif self._taking is None:
+            self._begin()
+        return work
+
+    def leave(self) -> None:
+        """From now on no task sleeps where there is no work."""
+        self._staying = False
+        if self._asleep is not None:
+            self._wake(self._asleep)
+
+    def _begin(self) -> None:
+        self._taking = self._loop.create_task(self._run())
+        self._tasks.add(self._taking)
+
+    def _wake(self, asleep: asyncio.Future[None]) -> None:
+        self._asleep = None
+        if not asleep.done():
+            asleep.set_result(None)
+
+    async def _run(self) -> None:
+        task = self._taking
+        assert task is not None
+        try:
+            with anyio.CancelScope() as scope:
+                context = self._context.copy()
+                context.run(lend, scope)
+                await self._take(task, scope, context)
+        finally:
+            self._tasks.discard(task)
+            self._hand_over(task)
+
+    async def _take(self, task: asyncio.Task[None], scope: anyio.CancelScope, context: Context) -> None:
+        while not (scope.cancel_called or task.cancelling()):
+            if not self._work and not await self._more():
+                return
+            self._taken += 1
+            if self._taken % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+            work = self._work.popleft()
+            own = context.copy()
+            try:
+                awaited = own.run(work.send, None)
+                self._hand_over(task)
+                await _go_on(work, own, awaited)
+            except StopIteration:
+                continue
+            except Exception:
+                _log.exception("a background task failed")
+            return
+
+    def _hand_over(self, task: asyncio.Task[None]) -> None:
+        """That task takes no more work."""
+        if self._taking is task:
+            self._taking = self._asleep = None
+            if self._work and not self._loop.is_closed():
+                self._begin()
+
+    async def _more(self) -> bool:
+        """Waits for work; False where there was none for a while."""
+        if not self._staying:
+            return False
+        self._asleep = asleep = self._loop.create_future()
+        if self._timer is None:
+            self._timer = self._loop.call_later(_IDLE, self._look, self._taken)
+        await asleep
+        return bool(self._work)
+
+    def _look(self, taken: int) -> None:
+        self._timer = None
+        if self._asleep is None:
+            return
+        if self._taken == taken:
+            self._wake(self._asleep)
+        else:
+            self._timer = self._loop.call_later(_IDLE, self._look, self._taken)
+
+
+@coroutine
+def _go_on(work: Work, context: Context, awaited: Any) -> Generator[Any, Any, None]:
+    """Runs to its end, in its context, what has begun and waits."""
+    step: Callable[[Any], Any]
+    while True:
+        try:
+            value = yield awaited
+        except BaseException as error:
+            step, value = work.throw, error
+        else:
+            step = work.send
+        try:
+            awaited = context.run(step, value)
+        except StopIteration:
+            return
