@@ -1,4 +1,4 @@
-"""Client and server `rpc` over transport `http` under the suite: plugins may not import each other, tests may."""
+"""Client and server `rpc` over transport `http`, in both versions: plugins may not import each other, tests may."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from micro_conformance import ClientServerConformance
 from micro_core import loader
+from micro_http import HTTP2
 
 
 def _maker(kind: str, name: str) -> Any:
@@ -28,3 +29,10 @@ class TestRPCOverHTTP(ClientServerConformance):
     @pytest.fixture
     def make_server(self) -> Any:
         return _maker("server", "rpc")
+
+
+class TestRPCOverHTTP2(TestRPCOverHTTP):
+    @pytest.fixture
+    def make_transport(self) -> Any:
+        plugin = loader.load("transport", "http").cls
+        return lambda: plugin(plugin.Options(http2=HTTP2.ALWAYS))

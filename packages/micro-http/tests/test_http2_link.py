@@ -153,7 +153,7 @@ CONNECTION = {
 
 @pytest.mark.parametrize(("raw", "code"), CONNECTION.values(), ids=CONNECTION)
 def test_what_breaks_the_connection_is_told_by_goaway(raw: bytes, code: int) -> None:
-    rig = Rig(Bounds(window=10**7), collects=False)
+    rig = Rig(Bounds(window=10**7, budget=0), collects=False)
     said = rig.hears(raw)
     assert (said[-1].kind, said[-1].word, rig.link.failed) == ("GOAWAY", code, True)
     assert rig.hears(OPENING + head(9) + bytes(100)) == []

@@ -221,8 +221,8 @@ class Link(Streams):
             size = len(payload)
         end = flags & fr.END_STREAM != 0
         self._check_data(stream, size, end)
+        self._taken += size
         if stream.collects:
-            self._taken += size
             if not end:
                 self._open(stream)
         else:

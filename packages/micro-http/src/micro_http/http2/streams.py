@@ -81,7 +81,6 @@ class Streams(Sending):
         """So many bytes of a stream were taken by its reader."""
         stream.held -= size
         self._held -= size
-        self._taken += size
         if stream.receiving:
             self._open(stream)
         if self._taken >= ENOUGH:
@@ -138,7 +137,6 @@ class Streams(Sending):
             stream.gathered = 0
         stream.receiving = stream.sending = False
         self._held -= stream.held
-        self._taken += stream.held
         stream.held = 0
         self._replenish()
         if self.leaving and not self.streams:
