@@ -1,10 +1,11 @@
 """Ours beside what else there is: calls and streams, interleaved in one run, server and client on a core each.
 
-    python benchmarks/bench.py [--rows "micro raw"] [--cases "unary-64"] [--seconds 2] [--rounds 3] [--quick]
+    python benchmarks/bench.py [--rows "micro raw"] [--cases "unary-64"] [--seconds 1] [--rounds 5] [--quick]
 
 Server and client are processes pinned to a core each. The figures of one machine say little; the ratios, whose two
-sides were measured within seconds of each other, do. A run of every row and case writes `docs/benchmarks.md`; a smaller
-one prints its tables alone.
+sides were measured within seconds of each other, do. A run in which something else had more than a twentieth of the two
+cores is made again, twice at most, and the least disturbed counts. A run of every row and case writes
+`docs/benchmarks.md`; a smaller one prints its tables alone.
 """
 
 from __future__ import annotations
@@ -13,19 +14,33 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import certificates
 import fragments
 import page
-from processes import CLIENT_CORE, SERVER_CORE, Failed, running
+from processes import CLIENT_CORE, SERVER_CORE, Failed, busy, running
 from report import Figures, Table, printed
 from rows import CASES, ROWS, Case, Row, broker_of, environment_of
 
 FRAGMENTS = "fragments"
+QUIET = 0.05
+TRIES = 3
+
+
+def least_disturbed(row: Row, case: Case, seconds: float, folder: Path, tries: int) -> Figures:
+    """One run of one row; others, while the machine is busy with something else. Raises Failed."""
+    best = measure(row, case, seconds, folder)
+    for _ in range(tries - 1):
+        if best.disturbed <= QUIET:
+            break
+        best = min(best, measure(row, case, seconds, folder), key=lambda run: run.disturbed)
+    return best
 
 
 def measure(row: Row, case: Case, seconds: float, folder: Path) -> Figures:
@@ -42,8 +57,11 @@ def measure(row: Row, case: Case, seconds: float, folder: Path) -> Figures:
             raise Failed("the client printed something else")
         others = [server, *([broker] if broker else [])]
         before = [program.cpu() for program in others]
+        started, busy_before = time.perf_counter(), busy()
         client.tell("go")
         told: dict[str, Any] = json.loads(client.line(seconds + 60))
+        available = len({SERVER_CORE, CLIENT_CORE}) * (time.perf_counter() - started)
+        taken = busy() - busy_before
         used = [program.cpu() - earlier for program, earlier in zip(others, before, strict=True)]
     messages = told["calls"] * case.messages
     return Figures(
@@ -52,10 +70,11 @@ def measure(row: Row, case: Case, seconds: float, folder: Path) -> Figures:
         p99=told["p99"] / case.messages,
         cpu=(told["client_cpu"] + used[0]) / messages,
         broker_cpu=used[1] / messages if broker else 0.0,
+        disturbed=max(0.0, (taken - told["client_cpu"] - sum(used)) / available),
     )
 
 
-def run(rows: list[Row], cases: list[Case], seconds: float, rounds: int) -> list[Table]:
+def run(rows: list[Row], cases: list[Case], seconds: float, rounds: int, tries: int = 1) -> list[Table]:
     """Every row of every case, interleaved; whoever fails is left out with one line."""
     absent: dict[str, str] = {}
     tables: list[Table] = []
@@ -67,18 +86,18 @@ def run(rows: list[Row], cases: list[Case], seconds: float, rounds: int) -> list
             tables.append(table)
             for row in [row for _ in range(rounds) for row in table.rows]:
                 if row.name not in table.left_out:
-                    one_run(row, tables, seconds, folder, absent)
+                    one_run(row, tables, absent, partial(least_disturbed, row, case, seconds, folder, tries))
             print(f"\n{printed(table)}", flush=True)
     return tables
 
 
-def one_run(row: Row, tables: list[Table], seconds: float, folder: Path, absent: dict[str, str]) -> None:
+def one_run(row: Row, tables: list[Table], absent: dict[str, str], measured: Callable[[], Figures]) -> None:
     """Adds to the last table. A row that never ran anywhere is absent from then on."""
     table = tables[-1]
     try:
         if row.name in absent:
             raise Failed(absent[row.name])
-        table.add(row, measure(row, table.case, seconds, folder))
+        table.add(row, measured())
     except Failed as failed:
         table.leave_out(row, str(failed))
         if row.name not in absent:
@@ -101,12 +120,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", default=[], help="only these")
     parser.add_argument("--cases", nargs="+", default=[], help="only these")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of load per run")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each row in each case, interleaved")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of load per run")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each row in each case, interleaved")
     parser.add_argument("--quick", action="store_true", help="whether it runs at all: a moment each, once")
     parser.add_argument("--write", type=Path, help="folder of the page; docs, when everything was measured")
     asked = parser.parse_args()
-    seconds, rounds = (0.1, 1) if asked.quick else (asked.seconds, asked.rounds)
+    seconds, rounds, tries = (0.1, 1, 1) if asked.quick else (asked.seconds, asked.rounds, TRIES)
     rows, cases = chosen(asked.rows, [row.name for row in ROWS], "row"), [case.name for case in CASES]
     wanted = chosen(asked.cases, [*cases, FRAGMENTS], "case")
     tables = run(
@@ -114,6 +133,7 @@ def main() -> None:
         [case for case in CASES if not wanted or case.name in wanted],
         seconds,
         rounds,
+        tries,
     )
     parsed = fragments.run(seconds, rounds) if not wanted or FRAGMENTS in wanted else []
     whole = not (asked.quick or asked.rows or asked.cases)

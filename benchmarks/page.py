@@ -42,10 +42,13 @@ HOW = """\
 ## How it is measured
 
 A closed loop: each of so many callers makes its next call when it has its reply. A client warms up for half a second
-before it is measured for {seconds:g} seconds; each row has {rounds} such runs a case, the rows taking turns, and the
-median counts. CPU is user and system time of client and server with all their threads and children, a call; behind a
-plus stands that of a broker, which is not counted. `p50` and `p99` are of a call, from before it to after its reply;
-those of 64 at once are mostly waiting for one another.
+before it is measured for {seconds:g} s; each row has {rounds} such runs a case, the rows taking turns, and the median
+counts. A run in which something else had more than a twentieth of the cores is made again, twice at most, and the least
+disturbed counts.
+
+CPU is user and system time of client and server with all their threads and children, a call; behind a plus stands that
+of a broker, which is not counted. `p50` and `p99` are of a call, from before it to after its reply; those of 64 at once
+are mostly waiting for one another.
 
 Where it is not said otherwise a row does less than ours: it echoes bytes, and neither finds its server nor decodes a
 type.
@@ -80,7 +83,8 @@ def reached(tables: Sequence[Table]) -> list[str]:
 
 def section(table: Table) -> str:
     """One case."""
-    return f"## {table.case.title}\n\n{markdown(cells(table))}"
+    about = f"Others had {table.disturbed():.0%} of the two cores meanwhile."
+    return f"## {table.case.title}\n\n{about}\n\n{markdown(cells(table))}"
 
 
 def of_the_parser(parsed: list[fragments.Parsed]) -> list[str]:

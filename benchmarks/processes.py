@@ -96,6 +96,13 @@ class Program:
                     pipe.close()
 
 
+def busy() -> float:
+    """Seconds that the two cores were busy so far, with whatever."""
+    names = {f"cpu{core}" for core in (SERVER_CORE, CLIENT_CORE)}
+    lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+    return sum(sum(map(int, line[1:4] + line[6:9])) for line in lines if line and line[0] in names) / TICK
+
+
 @contextmanager
 def on_core(core: int | None) -> Iterator[None]:
     """What is started in between is pinned from its first instruction on; Go looks at its cores then."""

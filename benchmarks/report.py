@@ -13,13 +13,14 @@ _NONE = "–"
 
 @dataclass(frozen=True)
 class Figures:
-    """One run: calls (or messages) a second, and seconds."""
+    """One run: calls (or messages) a second, seconds, and the share of the cores that was taken by others."""
 
     per_second: float
     p50: float
     p99: float
     cpu: float
     broker_cpu: float = 0.0
+    disturbed: float = 0.0
 
 
 Value = Callable[[Figures], float]
@@ -70,6 +71,11 @@ class Table:
     def middle(self, name: str, value: Value) -> float:
         """The median over the rounds."""
         return median(value(run) for run in self.runs[name])
+
+    def disturbed(self) -> float:
+        """The share of the two cores that others had in between."""
+        shares = [run.disturbed for runs in self.runs.values() for run in runs]
+        return median(shares) if shares else 0.0
 
     def ratio(self, name: str, other: str, value: Value) -> float | None:
         """The median of the ratios of each round, whose two sides were measured within seconds of each other."""
@@ -123,7 +129,8 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
 def printed(table: Table) -> str:
     """The table for a terminal."""
     missing = [f"{name} is left out: {why}" for name, why in table.left_out.items()]
-    return "\n".join([table.case.title, aligned(cells(table)), *missing])
+    others = f"others had {table.disturbed():.0%} of the cores"
+    return "\n".join([f"{table.case.title}; {others}", aligned(cells(table)), *missing])
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,7 @@ class Goal:
     @property
     def bound(self) -> str:
         """What to reach."""
-        return f"{'≥' if self.at_least else '≤'} {self.reach:g}"
+        return f"{'≥' if self.at_least else '≤'} {self.reach:.3g}"
 
 
 GOALS = [

@@ -97,8 +97,8 @@ ROWS = [
         "ours",
         python("micro"),
         "this project on uvloop as it comes: mDNS registry behind its cache, selector, typed JSON into a dataclass, a "
-        "middleware at each end, metadata with every call, a deadline; without TLS, where calls alone go over HTTP/1.1 "
-        "and several at once over one connection of HTTP/2",
+        "middleware of the server, metadata with every call, a deadline; without TLS, where calls alone go over "
+        "HTTP/1.1 and several at once over one connection of HTTP/2",
     ),
     Row("micro-http1", "ours, HTTP/1.1", python("micro"), "`micro` over HTTP/1.1 alone", environment=HTTP1),
     Row("micro-tls", "ours, TLS HTTP/2", python("micro"), "`micro` over TLS 1.3 and HTTP/2", tls=True),

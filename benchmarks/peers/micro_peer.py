@@ -1,4 +1,4 @@
-"""Ours through the whole stack: registry cache, selector, codec, middleware at both ends, metadata; typed JSON.
+"""Ours through the whole stack: registry cache, selector, codec, a middleware of the server, metadata; typed JSON.
 
 `BENCH_TLS` names the folder with the certificates where the transport is to speak TLS.
 """
@@ -63,14 +63,10 @@ async def serve() -> None:
         await anyio.sleep_forever()
 
 
-def opened() -> micro.Client:
-    return micro.Client(client_middleware=[passes])
-
-
 async def million(load: closedloop.Load) -> None:
     """So many calls, as the load says instead of seconds, a line, and again for as long as lines come."""
     payload = of(load.size)
-    async with opened() as client:
+    async with micro.Client() as client:
 
         async def calling(calls: int) -> None:
             for _ in range(calls):
@@ -85,7 +81,7 @@ async def million(load: closedloop.Load) -> None:
 
 async def unary(load: closedloop.Load) -> None:
     payload = of(load.size)
-    async with opened() as client:
+    async with micro.Client() as client:
 
         async def one() -> object:
             return await client.call("bench", "Echo.Echo", payload, Payload, metadata=METADATA)
@@ -95,7 +91,7 @@ async def unary(load: closedloop.Load) -> None:
 
 async def one_way(load: closedloop.Load) -> None:
     payload = of(load.size)
-    async with opened() as client:
+    async with micro.Client() as client:
 
         async def one() -> object:
             async with client.stream("bench", "Echo.Many", Payload, metadata=METADATA) as replies:
@@ -108,7 +104,7 @@ async def one_way(load: closedloop.Load) -> None:
 
 async def ping_pong(load: closedloop.Load) -> None:
     payload = of(load.size)
-    async with opened() as client:
+    async with micro.Client() as client:
 
         @asynccontextmanager
         async def caller() -> AsyncIterator[closedloop.One]:
