@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "config": "Every value and where it comes from.",
         "doctor": "What was selected, whether it works, and what to do.",
         "new": "Begin a service or a plugin.",
+        "certs": "A development CA and certificates for services.",
         "completion": "The script that completes names in your shell.",
     }
 )
