@@ -242,6 +242,11 @@ class CallStream(ClientStream):
         elif end:
             self._finish(bytes(self._parts))
 
+    def on_whole(self, head: Head, body: bytes) -> None:
+        """See `Stream`."""
+        self._head = head
+        self._finish(body)
+
     def on_trailer(self, head: Head) -> None:
         """See `Stream`."""
         self._head.update(head)

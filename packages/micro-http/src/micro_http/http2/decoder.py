@@ -61,9 +61,10 @@ class Block:
         lines: how many fields there were.
         fault: why no message may hold it; empty when one may.
         checked: whether `check` has seen it.
+        sized: whether there is a content-length, of one that is remembered.
     """
 
-    __slots__ = ("checked", "fault", "head", "lines", "size")
+    __slots__ = ("checked", "fault", "head", "lines", "size", "sized")
 
     def __init__(self, head: Head, size: int, lines: int, fault: str = "", checked: bool = False) -> None:
         self.head = head
@@ -71,6 +72,7 @@ class Block:
         self.lines = lines
         self.fault = fault
         self.checked = checked
+        self.sized = False
 
 
 class Decoder:
@@ -109,6 +111,20 @@ class Decoder:
         if not rest:
             return Block(known.head.copy(), known.size, known.lines, checked=True)
         return self._extended(known, rest) or self._read(data, b"")
+
+    def quick(self, data: bytes) -> Head | None:
+        """The head of a block that is like earlier ones and changes nothing; None for any other, which `decode` reads.
+
+        What it gives has been checked, and has no content-length.
+        """
+        rest = data.lstrip(_INDICES)
+        known = self._runs.get(data[: len(data) - len(rest)] if rest else data)
+        if known is None or known.sized:
+            return None
+        if not rest:
+            return known.head.copy()
+        block = self._extended(known, rest)
+        return None if block is None else block.head
 
     def _extended(self, known: Block, data: bytes) -> Block | None:
         """A known run and plain literals behind it, the common case; None for anything else."""
@@ -156,6 +172,7 @@ class Decoder:
             self._check(known)
         except StreamFault:
             return
+        known.sized = "content-length" in known.head
         final = known.head.get(":status", "200")[0] != "1"
         if final and block.lines <= self._few:
             self._runs[run] = known

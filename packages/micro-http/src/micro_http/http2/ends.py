@@ -55,6 +55,17 @@ class ServerLink(Link):
             data = data[len(fr.PREFACE) :]
         super().receive(data)
 
+    def _expects(self, number: int) -> bool:
+        return number > self.last and number & 1 == 1 and not self.leaving and len(self.streams) < self.bounds.streams
+
+    def _on_whole(self, number: int, head: Head, body: bytes) -> None:
+        self.last = number
+        stream = self._opened()
+        self._add(stream, number)
+        stream.headed = True
+        stream.receiving = False
+        stream.on_whole(head, body)
+
     def _unknown(self, number: int, block: Block, end: bool) -> None:
         if number % 2 == 0:
             raise Fault(code.PROTOCOL_ERROR, "a client's stream with an even number")
@@ -155,6 +166,17 @@ class ClientLink(Link):
         number = self._next
         self._next = number + 2
         self._add(stream, number)
+
+    def _expects(self, number: int) -> bool:
+        stream = self.streams.get(number)
+        return stream is not None and not stream.headed and stream.receiving and stream.collects
+
+    def _on_whole(self, number: int, head: Head, body: bytes) -> None:
+        stream = self.streams[number]
+        stream.headed = True
+        stream.receiving = False
+        self._settle(stream)
+        stream.on_whole(head, body)
 
     def _unknown(self, number: int, block: Block, end: bool) -> None:
         if number not in self._forgotten:

@@ -65,6 +65,11 @@ class Stream(ABC):
     def on_data(self, data: bytes, end: bool) -> None:
         """Bytes of the body, which count as held until `Link.took` says otherwise."""
 
+    def on_whole(self, head: Head, body: bytes) -> None:
+        """The first head and all of the body at once; unlike that of `on_data` it counts as taken."""
+        self.on_head(head, False)
+        self.on_data(body, True)
+
     @abstractmethod
     def on_reset(self, fault: int, text: str, processed: bool) -> None:
         """It is over; `processed` says whether the peer may have acted on it. Called at most once."""

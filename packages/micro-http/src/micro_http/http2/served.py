@@ -45,28 +45,42 @@ class ServedStream(Stream):
 
     def on_head(self, head: Head, end: bool) -> None:
         """See `Stream`."""
+        if not self._accepted(head, end):
+            return
+        if end:
+            self._start(b"")
+        elif self.expected > self._connection.listener.limits.body:
+            self._too_large()
+        else:
+            self._connection.begun.append(self)
+
+    def on_whole(self, head: Head, body: bytes) -> None:
+        """See `Stream`."""
+        if self._accepted(head, False):
+            self._complete(body)
+        elif self._channel is not None:
+            self._channel.data(body, True)
+
+    def _accepted(self, head: Head, end: bool) -> bool:
+        """Whether it is a unary call, which now waits for its body."""
         connection = self._connection
         listener = connection.listener
         if ":status" in head or len(head[":path"]) > listener.limits.uri:
-            return self._refuse_head(head)
+            self._refuse_head(head)
+            return False
         if connection.running >= _ABANDONED * listener.limits.streams:
-            return connection.link.reset(self.number, code.REFUSED_STREAM)
+            connection.link.reset(self.number, code.REFUSED_STREAM)
+            return False
         self._framed = framed(head)
-        if listener.draining is not None:
-            return self._answer(listener.draining(head))
-        answer = connection.accept(head, connection.peer)
+        answer = connection.accept(head, connection.peer) if listener.draining is None else listener.draining(head)
         if type(answer) is Message:
-            return self._answer(answer)
-        if isinstance(answer, StreamCall):
-            return self._begin_stream(answer, head, end)
-        self._call = cast("UnaryCall", answer)
-        if end:
-            self._start(b"")
-        elif self.expected > listener.limits.body:
-            self._too_large()
+            self._answer(answer)
+        elif isinstance(answer, StreamCall):
+            self._begin_stream(answer, head, end)
         else:
-            connection.begun.append(self)
-        return None
+            self._call = cast("UnaryCall", answer)
+            return True
+        return False
 
     def on_data(self, data: bytes, end: bool) -> None:
         """See `Stream`."""
