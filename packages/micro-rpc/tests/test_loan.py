@@ -10,7 +10,7 @@ import anyio
 import pytest
 from micro_conformance import eventually
 from micro_core import Call, Message, Peer, Reset, UnaryCall
-from micro_core.loan import lend
+from micro_core.loan import Loan, lend
 from rpc_rig import Rig, unary
 
 pytestmark = pytest.mark.anyio
@@ -38,8 +38,10 @@ class Lender:
 
     async def run(self, *calls: UnaryCall) -> None:
         with self.scope:
+            loan = Loan(self.scope)
+            lend(loan)
             for call in calls:
-                lend(self.scope)
+                loan.open = True
                 self.reply = await call.run(b"{}")
             self.ran_on = True
 

@@ -14,19 +14,36 @@ from contextvars import ContextVar
 
 import anyio
 
-_loan: ContextVar[tuple[anyio.CancelScope, object] | None] = ContextVar("micro_loan", default=None)
+
+class Loan:
+    """What a task of asyncio lends. Made in that task.
+
+    Attributes:
+        scope: its scope.
+        open: whether it can be borrowed; the lender opens it before a call begins, and closes it when that has waited
+            or ended, since what the call has started by then runs in copies of its context.
+    """
+
+    __slots__ = ("open", "scope", "task")
+
+    def __init__(self, scope: anyio.CancelScope) -> None:
+        self.scope = scope
+        self.task = asyncio.current_task()
+        self.open = False
 
 
-def lend(scope: anyio.CancelScope) -> None:
-    """Lends the scope to what is run in a copy of this context, in this task of asyncio."""
-    _loan.set((scope, asyncio.current_task()))
+_loan: ContextVar[Loan | None] = ContextVar("micro_loan", default=None)
+
+
+def lend(loan: Loan) -> None:
+    """Lends the scope to what is run in this context."""
+    _loan.set(loan)
 
 
 def borrow() -> anyio.CancelScope | None:
     """The scope that this call is lent, to whoever asks first; None where there is none, or it is another task's."""
     loan = _loan.get()
-    if loan is None:
+    if loan is None or not loan.open or asyncio.current_task() is not loan.task:
         return None
-    _loan.set(None)
-    scope, task = loan
-    return scope if asyncio.current_task() is task else None
+    loan.open = False
+    return loan.scope

@@ -22,7 +22,7 @@ from types import coroutine
 from typing import Any, TypeAlias
 
 import anyio
-from micro_core.loan import lend
+from micro_core.loan import Loan, lend
 
 _log = logging.getLogger("micro.http")
 _AT_ONCE = 64
@@ -75,15 +75,16 @@ class Workers:
         assert task is not None
         try:
             with anyio.CancelScope() as scope:
+                loan = Loan(scope)
                 context = self._context.copy()
-                context.run(lend, scope)
-                await self._take(task, scope, context)
+                context.run(lend, loan)
+                await self._take(task, loan, context)
         finally:
             self._tasks.discard(task)
             self._hand_over(task)
 
-    async def _take(self, task: asyncio.Task[None], scope: anyio.CancelScope, context: Context) -> None:
-        while not (scope.cancel_called or task.cancelling()):
+    async def _take(self, task: asyncio.Task[None], loan: Loan, context: Context) -> None:
+        while not (loan.scope.cancel_called or task.cancelling()):
             if not self._work and not await self._more():
                 return
             self._taken += 1
@@ -92,7 +93,9 @@ class Workers:
             work = self._work.popleft()
             own = context.copy()
             try:
+                loan.open = True
                 awaited = own.run(work.send, None)
+                loan.open = False
                 self._hand_over(task)
                 await _go_on(work, own, awaited)
             except StopIteration:
