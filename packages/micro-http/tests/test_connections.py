@@ -12,7 +12,7 @@ import anyio
 import pytest
 from micro_conformance import eventually
 from micro_core import ConfigurationError, Head, Message, Peer, Reset, TransportError, UnaryCall, capture_clock
-from micro_http import HTTPClient, HTTPListener, Limits, listen
+from micro_http import HTTP2, HTTPClient, HTTPListener, Limits, listen
 
 pytestmark = pytest.mark.anyio
 Handler = Callable[[Head, bytes], Awaitable[Message | None]]
@@ -124,7 +124,7 @@ async def test_calls_at_once_have_a_connection_each_and_the_pool_keeps_its_size(
         await anyio.sleep(0.05)
         return Message({}, body)
 
-    async with serving(slow) as (listener, accepting), HTTPClient(pool_size=3) as client:
+    async with serving(slow) as (listener, accepting), HTTPClient(pool_size=3, http2=HTTP2.NEVER) as client:
 
         async def one(at: int) -> None:
             reply = await client.call(listener.address, Message({}, b"%d" % at), deadline=soon())

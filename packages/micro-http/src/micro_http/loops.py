@@ -148,8 +148,16 @@ class AsyncioLoop(Loop):
 
     async def connect(self, host: str, port: int, factory: Callable[[], P]) -> P:
         """See `Loop`."""
-        transport, protocol = await self._loop.create_connection(factory, host, port)
+        transport, landing = await self._loop.create_connection(_Landing, host, port)
+        if landing.over or transport.is_closing():
+            transport.abort()
+            raise ConnectionResetError("the peer closed the connection at once")
         notice_silence(transport.get_extra_info("socket"))
+        protocol = factory()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if landing.arrived:
+            protocol.data_received(landing.arrived)
         return protocol
 
     async def accept(self, bound: socket.socket, factory: Callable[[], asyncio.Protocol]) -> Acceptor:
@@ -163,6 +171,20 @@ class AsyncioLoop(Loop):
     async def checkpoint(self) -> None:
         """See `Loop`."""
         await asyncio.sleep(0)
+
+
+class _Landing(asyncio.Protocol):
+    """Holds a new connection for its dialler: of a dial that was cancelled uvloop tells nobody the end."""
+
+    def __init__(self) -> None:
+        self.arrived = b""
+        self.over = False
+
+    def data_received(self, data: bytes) -> None:
+        self.arrived += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.over = True
 
 
 class _AsyncioAcceptor:
