@@ -1,0 +1,152 @@
+"""Services in processes of their own that are given TLS by variables alone, with the certificates of `micro certs`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import micro
+import pytest
+from click.testing import CliRunner
+from micro_cli.commands.certs import command
+from micro_conformance import eventually
+
+PROGRAM = '''
+"""Two services; the second one calls the first."""
+
+import sys
+from collections.abc import AsyncIterator
+
+import micro
+
+greeter = micro.Service("greeter")
+relay = micro.Service("relay")
+
+
+@greeter.handler
+class Say:
+    async def hello(self, request: str) -> str:
+        peer = micro.context().peer
+        return f"Hello {request}, said {peer.identity} over {peer.protocol}"
+
+    async def chat(self, messages: AsyncIterator[str]) -> AsyncIterator[str]:
+        async for message in messages:
+            yield message.upper()
+
+
+@relay.handler
+class Pass:
+    async def on(self, request: str) -> str:
+        return await relay.client.call("greeter", "Say.Hello", request, str)
+
+
+{"greeter": greeter, "relay": relay}[sys.argv[1]].run()
+'''
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    result = CliRunner().invoke(command, ["greeter", "relay", "caller", "--dir", str(tmp_path / "certs")])
+    assert result.exit_code == 0, result.output
+    return tmp_path / "certs"
+
+
+def secured(folder: Path, name: str, **more: str) -> dict[str, str]:
+    """The variables of a process."""
+    prefix = "MICRO_TRANSPORT_TLS_"
+    return {
+        f"{prefix}CERT": str(folder / f"{name}.pem"),
+        f"{prefix}KEY": str(folder / f"{name}-key.pem"),
+        f"{prefix}CA": str(folder / "ca.pem"),
+        **{f"{prefix}{option}": value for option, value in more.items()},
+    }
+
+
+@contextmanager
+def served(tmp_path: Path, name: str, variables: dict[str, str]) -> Iterator[None]:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    with (tmp_path / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(program), name],
+            env={**os.environ, "MICRO_STOP_PROPAGATION": "0", **variables},
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+async def called(client: micro.Client, service: str, endpoint: str, request: Any) -> Any:
+    """The reply, once the service is there."""
+
+    async def ask() -> Any:
+        try:
+            return await client.call(service, endpoint, request, str)
+        except micro.errors.ServiceUnavailable as error:
+            raise AssertionError(str(error)) from error
+
+    return await eventually(ask, within=20)
+
+
+@pytest.mark.anyio
+async def test_services_with_certificates_call_each_other_and_nobody_else_calls_them(
+    tmp_path: Path, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = {"CLIENT_AUTH": "true"}
+    with (
+        served(tmp_path, "greeter", secured(certificates, "greeter", **strict)),
+        served(tmp_path, "relay", secured(certificates, "relay", **strict)),
+    ):
+        with monkeypatch.context() as patch:
+            for name, value in secured(certificates, "caller").items():
+                patch.setenv(name, value)
+            async with micro.Client() as client:
+                said = await called(client, "relay", "Pass.On", "Ada")
+                assert said == "Hello Ada, said relay over h2"
+                async with client.stream("greeter", "Say.Chat", str) as stream:
+                    await stream.send("a")
+                    assert await stream.recv() == "A"
+                (record,) = [each for each in await client.list_services() if each.name == "greeter"]
+                assert record.nodes[0].metadata["tls"] == "1"
+
+        async with micro.Client() as client:
+            with pytest.raises(micro.errors.ServiceNotFound, match="MICRO_TRANSPORT_TLS_CA"):
+                await client.call("greeter", "Say.Hello", "Eve", str)
+            address = record.nodes[0].address
+            with pytest.raises(micro.errors.BadRequest, match="speaks TLS; set MICRO_TRANSPORT_TLS_CA"):
+                await client.call("greeter", "Say.Hello", "Eve", str, address=address)
+
+        monkeypatch.setenv("MICRO_TRANSPORT_TLS_CA", str(certificates / "ca.pem"))
+        async with micro.Client() as client:
+            with pytest.raises(micro.errors.ServiceUnavailable, match="demands a certificate"):
+                await client.call("greeter", "Say.Hello", "Eve", str)
+
+
+def test_a_service_whose_certificate_cannot_be_used_does_not_start(tmp_path: Path, certificates: Path) -> None:
+    variables = secured(certificates, "greeter")
+    variables["MICRO_TRANSPORT_HTTP_TLS_KEY"] = str(certificates / "relay-key.pem")
+    (tmp_path / "program.py").write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "program.py"), "greeter"],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert done.returncode == 2
+    assert "is not the key of the certificate" in done.stderr
+    assert "Traceback" not in done.stderr
