@@ -137,6 +137,14 @@ async def test_calls_at_once_have_a_connection_each_and_the_pool_keeps_its_size(
         await eventually(lambda: len(client.connections) == 3, within=5)
 
 
+async def test_small_writes_do_not_wait_for_acknowledgements() -> None:
+    async with serving() as (listener, _), HTTPClient() as client:
+        await client.call(listener.address, Message({}), deadline=soon())
+        (connection,) = listener.connections
+        accepted = connection.wire.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 async def test_a_connection_that_is_too_old_is_not_used() -> None:
     async with serving() as (listener, accepting), HTTPClient(pool_ttl=0.0) as client:
         for _ in range(3):

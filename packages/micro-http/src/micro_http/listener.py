@@ -300,6 +300,7 @@ def _every_interface(port: int) -> socket.socket:
 
 def _prepared(bound: socket.socket) -> socket.socket:
     bound.setblocking(False)
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited; asyncio does not set it
     notice_silence(bound)
     return bound
 
