@@ -268,6 +268,13 @@ def startup(session: nox.Session) -> None:
 
 
 @nox.session
+def cancelled(session: nox.Session) -> None:
+    """Calls cancelled at random points, on every back end and both versions of HTTP: nothing is left behind."""
+    install_defaults(session, groups=("test",))
+    session.run("python", str(ROOT / "benchmarks" / "cancelled.py"), *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """300 mDNS nodes in 10 processes: all listed within 10 s, none lost in 10 minutes (`-- --seconds 600`)."""
     install_all(session, "test")
