@@ -136,6 +136,39 @@ async def test_services_with_certificates_call_each_other_and_nobody_else_calls_
                 await client.call("greeter", "Say.Hello", "Eve", str)
 
 
+@pytest.mark.anyio
+async def test_events_go_over_the_transports_tls(
+    certificates: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The publisher shows its own certificate, and verifies that of the service that subscribes."""
+    monkeypatch.setenv("MICRO_REGISTRY", "memory")
+    for name, value in secured(certificates, "greeter", CLIENT_AUTH="true").items():
+        monkeypatch.setenv(name, value)
+    service = micro.Service("greeter", options={"stop.propagation": 0.0})
+    received: list[str] = []
+
+    @service.subscriber("greeted")
+    async def on_greeted(event: str) -> None:
+        received.append(event)
+
+    async with service, micro.Client() as client:
+        await client.publish("greeted", "Ada")
+        await eventually(lambda: received == ["Ada"], within=5)
+        (record,) = [each for each in await client.list_services() if each.name == "micro.http.broker"]
+        (node,) = record.nodes
+        assert (node.metadata["secure"], node.metadata["micro-tls-name"]) == ("true", "greeter")
+
+        for name in secured(certificates, "greeter", CLIENT_AUTH=""):
+            monkeypatch.delenv(name)
+        async with micro.Client() as plain:
+            await plain.publish("greeted", "Eve")
+            told = [record.getMessage() for record in caplog.records if "it gets no events" in record.getMessage()]
+            assert len(told) == 1
+            assert "listens by TLS" in told[0]
+        await client.publish("greeted", "Grace")
+        await eventually(lambda: received == ["Ada", "Grace"], within=5)
+
+
 def test_a_service_whose_certificate_cannot_be_used_does_not_start(tmp_path: Path, certificates: Path) -> None:
     variables = secured(certificates, "greeter")
     variables["MICRO_TRANSPORT_HTTP_TLS_KEY"] = str(certificates / "relay-key.pem")

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from random import random
 from types import TracebackType
 from typing import ClassVar, Self
@@ -31,7 +32,7 @@ from micro_core import (
     option,
 )
 from micro_discovery import HOST_KEY, host_id, reachable_address
-from micro_http import HTTPClient, Limits, listen
+from micro_http import TLS, HTTPClient, Limits, listen
 from micro_messaging import (
     MEBIBYTE,
     Blocked,
@@ -93,6 +94,14 @@ class HTTPBroker(Broker):
         waiting: int = option(1000, help="events accepted by a subscription that wait for its handler", minimum=1)
         duplicates: int = option(10_000, help="events that a subscription remembers", minimum=1)
         duplicate_window: float = option(300.0, help="how long it remembers them", minimum=0)
+        tls_cert: Path | None = option(None, help="PEM file of the certificate; as all of tls_, else the transport's")
+        tls_key: Path | None = option(None, help="PEM file of its key; where there is none, it is in tls_cert")
+        tls_ca: Path | None = option(
+            None, help="PEM file of the CAs of peers, revocation lists too; none: the system's"
+        )
+        tls_identity: str = option("service", help="what a subscriber's certificate holds: tls_name, host, or a name")
+        tls_client_auth: bool = option(False, help="whether publishers must have a certificate, too")
+        tls_name: str = option("", help="name in tls_cert that publishers verify; empty: the service's, else the host")
 
     def __init__(self, registry: Registry, options: Options) -> None:
         self.options = options
@@ -102,6 +111,7 @@ class HTTPBroker(Broker):
         self._registry = registry
         self._tally = Tally()
         self._waiting: set[Waker] = set()
+        self._tls = _tls(options)
         self._listener: Listener | None = None
         self._published = float("-inf")
         self._open = False
@@ -111,13 +121,13 @@ class HTTPBroker(Broker):
         self.clock = capture_clock()
         self.registration = Registration(self._registry)
         self._limits = Limits(body=options.message_limit // 3 * 4 + 256 * 1024)
-        self._client = HTTPClient(self._limits)
+        self._client = HTTPClient(self._limits, tls=self._tls)
         await self._client.__aenter__()
         self.tasks: TaskGroup = anyio.create_task_group()
         await self.tasks.__aenter__()
         self._listening = anyio.Lock()
         self._known = anyio.Event()
-        self._routes = Routes(self._new_lane, host_id())
+        self._routes = Routes(self._new_lane, host_id(), secure=self._tls is not None)
         pace = Pace(options.at_once, options.answer_within, options.handled_within, options.orphaned_for)
         self._courier = Courier(self._routes, self._client, self.clock, pace, self.bury, self._wake)
         self._open = True
@@ -281,8 +291,10 @@ class HTTPBroker(Broker):
             if self._listener is None:
                 intake = Intake(self.subscriptions, self.options.message_limit)
                 address = self.options.address or "127.0.0.1:0"
+                if self._tls is not None:
+                    self._tls.server()  # its errors are about options of their own
                 try:
-                    self._listener = await listen(address, intake.accept, limits=self._limits)
+                    self._listener = await listen(address, intake.accept, limits=self._limits, tls=self._tls)
                 except ConfigurationError as error:
                     raise ConfigurationError(
                         f"broker 'http': {error} (option address, MICRO_BROKER_HTTP_ADDRESS)"
@@ -293,12 +305,14 @@ class HTTPBroker(Broker):
         name = topic.encode()[:_NAME_BYTES].decode(errors="ignore")
         metadata = {
             "broker": "http",
-            "secure": "false",
+            "secure": "false" if self._tls is None else "true",
             "topic": topic,
             wire.OWN: wire.OWN_VERSION,
             wire.SINCE: str(int(time.time() * 1_000_000)),
             HOST_KEY: host_id(),
         }
+        if self._tls is not None and self.options.tls_name:
+            metadata[wire.TLS_NAME] = self.options.tls_name
         return Node(f"{name}-{uuid4()}", address, metadata)
 
     def _new_lane(self, topic: str, subscriber: str) -> Lane:
@@ -313,6 +327,19 @@ class HTTPBroker(Broker):
     def _check_open(self) -> None:
         if not self._open:
             raise BrokerUnavailable("broker 'http' is not open: use it inside `async with`")
+
+
+def _tls(options: HTTPBroker.Options) -> TLS | None:
+    if not (options.tls_cert or options.tls_key or options.tls_ca or options.tls_client_auth):
+        return None
+    return TLS(
+        certificate=options.tls_cert,
+        key=options.tls_key,
+        ca=options.tls_ca,
+        identity=options.tls_identity,
+        client_auth=options.tls_client_auth,
+        variables="MICRO_BROKER",
+    )
 
 
 def _nothing() -> None:

@@ -209,7 +209,8 @@ class Courier:
             head |= {OWN: OWN_VERSION, ATTEMPT: str(delivery.attempt), WAIT: f"{self._pace.answer_within:g}"}
         request = Message(head, encode_event(delivery.letter.message))
         try:
-            reply = await self._client.call(member.node.address, request, deadline=self._clock() + within)
+            deadline = self._clock() + within
+            reply = await self._client.call(member.node.address, request, verify_name=member.name, deadline=deadline)
         except TransportError as error:
             if not error.processed or error.reason is Reset.REFUSED:
                 return Answer(Fate.REFUSED, str(error))

@@ -17,7 +17,7 @@ from micro_core import Node, Snapshot
 from micro_discovery import usable
 from micro_messaging import MEBIBYTE, DuplicateFilter, Lane, Letter, check_topic
 
-from micro_broker_http.wire import BROADCAST, OWN, SERVICE, SINCE
+from micro_broker_http.wire import BROADCAST, OWN, SERVICE, SINCE, TLS_NAME
 
 log = logging.getLogger("micro.broker.http")
 
@@ -34,17 +34,19 @@ class Member:
     Attributes:
         node: as registered.
         own: whether its answers are acks.
+        name: what it says that its certificate holds.
         local: it is a subscription of this broker, whatever the registry says.
         listed: whether the registry knows it.
         flying: events that were posted and not answered.
         failures: dials that failed in a row; until `retry_at` nothing is posted.
     """
 
-    __slots__ = ("failures", "flying", "listed", "local", "node", "own", "retry_at")
+    __slots__ = ("failures", "flying", "listed", "local", "name", "node", "own", "retry_at")
 
     def __init__(self, node: Node, *, local: bool = False) -> None:
         self.node = node
         self.own = OWN in node.metadata
+        self.name = node.metadata.get(TLS_NAME) or None
         self.local = local
         self.listed = True
         self.flying = 0
@@ -106,11 +108,17 @@ def _nothing() -> None:
 
 
 class Routes:
-    """Every destination that is known, by topic."""
+    """Every destination that is known, by topic.
 
-    def __init__(self, new_lane: Callable[[str, str], Lane], host: str) -> None:
+    Subscribers that listen by TLS are for publishers that post by TLS, and the others for the others; who is left out
+    is told in the log, once.
+    """
+
+    def __init__(self, new_lane: Callable[[str, str], Lane], host: str, *, secure: bool = False) -> None:
         self._new_lane = new_lane
         self._host = host
+        self._secure = secure
+        self._told = DuplicateFilter()
         self._topics: dict[str, dict[Key, Destination]] = {}
         self._recent: deque[tuple[float, Letter]] = deque()
         self._recent_bytes = 0
@@ -132,7 +140,7 @@ class Routes:
 
     def update(self, snapshot: Snapshot, now: float) -> list[Destination]:
         """Believes a snapshot; returns the destinations that are new."""
-        there = _subscribers(snapshot, self._host)
+        there = [found for found in _subscribers(snapshot, self._host) if self._reaches(found[1], now)]
         listed = {node.id: (key, node) for key, node in there if not self._departed.seen(node.id, now)}
         for destination in list(self):
             for member in list(destination.members.values()):
@@ -144,6 +152,15 @@ class Routes:
                     self.remove(destination, member, now)
         new = [self._join(key, Member(node), now) for key, node in listed.values()]
         return [destination for destination in new if destination is not None]
+
+    def _reaches(self, node: Node, now: float) -> bool:
+        secure = node.metadata.get("secure") == "true"
+        if secure is not self._secure and not self._told.seen(node.id, now):
+            self._told.add(node.id, now)
+            by, ours = ("by TLS", "without") if secure else ("without TLS", "by TLS")
+            text = "subscriber %s of %r listens %s, this broker posts %s: it gets no events; see MICRO_BROKER_TLS_CA"
+            log.warning(text, node.id, node.metadata.get("topic"), by, ours)
+        return secure is self._secure
 
     def add_local(self, queue: str | None, topic: str, node: Node, now: float) -> Destination | None:
         """A subscription of this broker, known at once; returns its destination when that is new."""
@@ -226,15 +243,8 @@ def _subscribers(snapshot: Snapshot, host: str) -> Iterable[tuple[Key, Node]]:
         queue = None if record.version == BROADCAST else record.version
         for node in record.nodes:
             topic = node.metadata.get("topic", "")
-            if node.metadata.get("broker", "http") == "http" and _valid(topic) and not _secure(node):
+            if node.metadata.get("broker", "http") == "http" and _valid(topic):
                 yield _key(topic, queue, node), node
-
-
-def _secure(node: Node) -> bool:
-    secure = node.metadata.get("secure") == "true"
-    if secure:
-        log.debug("subscriber %s wants TLS, which broker 'http' does not speak yet", node.id)
-    return secure
 
 
 def _valid(topic: str) -> bool:

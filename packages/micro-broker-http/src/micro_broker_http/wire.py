@@ -1,7 +1,7 @@
 """The bytes of the HTTP broker, as Go Micro from v2.5 on sends and reads them (WIRE §6, §7), and what we add.
 
 A subscriber is a registry record of service `micro.http.broker` whose version is its queue, or `ff.http.broadcast`; its
-node says `broker=http`, `secure=false` and the topic in its metadata. An event is a POST to that node:
+node's metadata says `broker=http`, `secure=true` where it is posted to by TLS, and the topic. An event is a POST to it:
 
     POST /?id=<node id>        {"Header": {"Content-Type": …, "Micro-Topic": …, "Micro-Id": …}, "Body": "<base64>"}
 
@@ -43,6 +43,7 @@ BROADCAST = "ff.http.broadcast"
 OWN = "micro-py"
 OWN_VERSION = "0.1"
 SINCE = "micro-since"
+TLS_NAME = "micro-tls-name"
 TOPIC = "micro-topic"
 ATTEMPT = "micro-attempt"
 WAIT = "micro-wait"

@@ -32,7 +32,7 @@ _ADDRESSED = ("service", "host")
 
 
 class TLS:
-    """TLS of one transport, both ways. Making one does no I/O; `open` reads the files.
+    """TLS of one transport, both ways. Making one does no I/O; `open` reads the files, once.
 
     Args:
         certificate: PEM file of the certificate to serve with, those up to its CA behind it; a client shows it, too.
@@ -202,6 +202,8 @@ class _Kept:
         self._look_at = 0.0
 
     def open(self) -> None:
+        if self._made:
+            return
         self._stamp = self._stamped()
         self._look_at = time.monotonic() + _PAUSE
         self._made = self._make(self.given)

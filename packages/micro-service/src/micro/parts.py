@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -180,11 +180,25 @@ class Parts:
 
     def _broker_options(self, options: Any) -> Any:
         """A broker that listens does so at the server's host, and is advertised as it, unless it was told otherwise."""
+        options = self._secured(options)
         if getattr(options, "address", None) != "" or not hasattr(options, "advertise"):
             return options
         settings = self.config.settings
         advertise = options.advertise or _host(settings.server_advertise)
         return replace(options, address=f"{_host(settings.server_address)}:0", advertise=advertise)
+
+    def _secured(self, options: Any) -> Any:
+        """Options of TLS that a broker was not given are the transport's, and its certificate's name the service's."""
+        if "transport" in self._objects or not hasattr(options, "tls_name"):
+            return options
+        theirs = self.config.plugin("transport").options
+        given: dict[str, Any] = {"tls_name": options.tls_name or self.config.settings.server_name}
+        if options.tls_cert is not None:
+            given["tls_key"] = options.tls_key
+        for field in fields(options):
+            if field.name.startswith("tls_") and getattr(options, field.name) == field.default:
+                given.setdefault(field.name, getattr(theirs, field.name, field.default))
+        return replace(options, **given)
 
     async def _names(self) -> Registry:
         from micro_discovery import Namespaced
