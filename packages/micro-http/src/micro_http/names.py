@@ -35,6 +35,9 @@ FRAMING = frozenset(
 )
 """Names that belong to the connection: never written from a head."""
 
+ALIKE = frozenset(name.replace("-", "_") for name in FRAMING if "-" in name)
+"""Names that some readers take for those: never read nor written."""
+
 
 class LowerNames(dict[str, str]):
     """From a name as it arrives to the name in memory. `KeyError` for what is no token. Bounded."""
@@ -43,6 +46,8 @@ class LowerNames(dict[str, str]):
         if _TOKEN.fullmatch(name) is None:
             raise KeyError(name)
         lower = name.lower()
+        if lower in ALIKE:
+            raise KeyError(name)
         if len(self) < _ROOM and len(name) <= _LONGEST:
             self[name] = lower
         return lower
@@ -67,7 +72,7 @@ class WireNames(dict[str, str]):
     def __missing__(self, name: str) -> str:
         if name.startswith(":") or name.lower() in FRAMING:
             text = ""
-        elif _TOKEN.fullmatch(name) is None:
+        elif _TOKEN.fullmatch(name) is None or name.lower() in ALIKE:
             raise ValueError(f"{name!r} cannot be the name of a header")
         else:
             text = f"\r\n{canonical(name)}: "

@@ -29,11 +29,14 @@ from micro_http.tables import Malformed, Tables
 _REQUEST = re.compile(rf"({METHOD.pattern}) ({TARGET.pattern}) HTTP/1\.([01])")
 _REPLY = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [^\r\n]*)?")
 _BROKEN = re.compile(rb"(?<!\r)\n|\r[^\n]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_BEGIN = re.compile(rb"(?:\r\n?)?(?:[A-Z]|\Z)")
+_VERSION = b"HTTP/1."
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _SINGLE = frozenset({"content-length", "host", "transfer-encoding"})
 _END = b"\r\n\r\n"
 _STARTS = 512
 _CHUNKS = 4096
+_INTERIMS = 100
 _AROUND_TARGET = 64
 _SIZE_LINE = 12
 _UNTIL_CLOSE = -1
@@ -52,6 +55,7 @@ class Parser:
         "_chunks",
         "_data",
         "_head",
+        "_interims",
         "_left",
         "_limits",
         "_need",
@@ -75,6 +79,7 @@ class Parser:
         self._scanned = 0
         self._skipped = False
         self._head: Head | None = None
+        self._interims = 0
         self._need = 0
         self._parts: list[bytes] = []
         self._size = 0
@@ -161,6 +166,10 @@ class Parser:
         """A head that is broken beyond repair is refused before its end has arrived."""
         if (broken := _BROKEN.search(data, max(0, self._scanned - 1))) is not None:
             raise Malformed(400, f"unexpected byte {broken.group()[-1]:#04x} in a header")
+        if self._replies and not data.startswith(_VERSION[: len(data)]):
+            raise Malformed(400, f"no status line: {data[:80]!r}")
+        if not self._replies and not _BEGIN.match(data):
+            raise Malformed(400, f"no request line: {data[:80]!r}")
         if len(data) > self._limits.uri + _AROUND_TARGET and b"\r\n" not in data[: self._limits.uri + _AROUND_TARGET]:
             raise Malformed(400 if self._replies else 414, f"the request target is over {self._limits.uri} bytes")
         if len(data) > self._limits.head + 3:
@@ -262,8 +271,14 @@ class Parser:
     def _begin_reply(self, head: Head) -> None:
         status = head[":status"]
         if status[0] != "1":
+            if status == "304" and self._need > 0:
+                self._need = 0  # the length is that of another reply (RFC 9110 §15.4.5)
+            elif status in ("204", "304") and self._need:
+                raise Malformed(400, "a reply without a body that has one")
             self._head = head
-        elif status == "101" or self._need > 0:
+            return
+        self._interims += 1
+        if status == "101" or self._need or self._interims > _INTERIMS:
             raise Malformed(400, "an interim reply that nobody asked for")
 
     def _length(self, length: str) -> int:
@@ -375,6 +390,7 @@ class Parser:
             self._parts = []
             self._chunks = 0
         self._size = 0
+        self._interims = 0
         return Message(head, body)
 
 
@@ -393,6 +409,6 @@ def _keeps_alive(options: str, modern: bool) -> bool:
 def _chunked(coding: str, length: str | None, modern: bool) -> int:
     if length is not None:
         raise Malformed(400, "both Content-Length and Transfer-Encoding")
-    if coding.lower() != "chunked" or not modern:
+    if not coding.isascii() or coding.lower() != "chunked" or not modern:
         raise Malformed(400, f"unknown transfer encoding: {coding[:80]!r}")
     return _CHUNKED

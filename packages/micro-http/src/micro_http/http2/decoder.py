@@ -19,6 +19,7 @@ from micro_core import Head
 
 from micro_http.http2.faults import CompressionFault, StreamFault
 from micro_http.http2.fields import LONGEST, NAME, OVERHEAD, PSEUDO, ROOM, STATIC, TABLE_SIZE
+from micro_http.names import ALIKE
 
 _INDICES = bytes(range(0x81, 0xFF))
 _RUNS = 256
@@ -45,7 +46,7 @@ class Names(dict[bytes, str]):
 
     def __missing__(self, raw: bytes) -> str:
         name = raw.decode("latin-1")
-        good = name in PSEUDO or (NAME.fullmatch(name) is not None and name not in _REFUSED)
+        good = name in PSEUDO or (NAME.fullmatch(name) is not None and name not in _REFUSED and name not in ALIKE)
         found = name if good else ""
         if len(self) < ROOM and len(raw) <= LONGEST:
             self[raw] = found

@@ -10,7 +10,7 @@ from __future__ import annotations
 from micro_core import Head
 
 from micro_http.http2.fields import LONGEST, NAME, OVERHEAD, ROOM, STATIC, TABLE_SIZE, VARYING
-from micro_http.names import CONTROLS, FRAMING
+from micro_http.names import ALIKE, CONTROLS, FRAMING
 
 
 def integer(value: int, bits: int, first: int) -> bytes:
@@ -143,7 +143,7 @@ class Encoder:
         lower = name.lower()
         if lower in FRAMING or lower.startswith(":"):
             return None
-        if NAME.fullmatch(lower) is None:
+        if NAME.fullmatch(lower) is None or lower in ALIKE:
             raise ValueError(f"{name!r} cannot be the name of a header")
         raw = lower.encode()
         number = _STATIC_NUMBERS.get(lower, 0)
