@@ -275,6 +275,13 @@ def cancelled(session: nox.Session) -> None:
 
 
 @nox.session
+def vanished(session: nox.Session) -> None:
+    """Milliseconds until handlers learn that their caller cancelled, let the deadline pass, closed or was killed."""
+    install_defaults(session, groups=("test",))
+    session.run("python", str(ROOT / "benchmarks" / "vanished.py"), *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """300 mDNS nodes in 10 processes: all listed within 10 s, none lost in 10 minutes (`-- --seconds 600`)."""
     install_all(session, "test")
