@@ -189,17 +189,99 @@ def test_a_reply_that_comes_again_is_read_as_the_first_one_was() -> None:
     assert len({id(head) for head in heads}) == 5
 
 
+BEGINNING = [
+    b"POST / HTTP/1.1",
+    b"POST / HTTP/1.0",
+    b"Host: a",
+    b"Host: a b",
+    b"Micro-Service: greeter",
+    b"micro-id: 5",
+    b"Timeout: 1",
+    b"timeout: 1",
+    b"Content-Length: 3",
+    b"Transfer-Encoding: chunked",
+    b"Connection: close",
+    b"Expect: 100-continue",
+    b"X: gr\xfc\xdfe",
+    b"X: \xc3\xbc",
+    b"X: a\x00",
+    b"X: a\r",
+    b" folded",
+    b"no header",
+]
+END = [
+    b"Micro-Id: 7\r\nTimeout: 4000\r\nContent-Length: 3",
+    b"Micro-Id: 8\r\nTimeout: 5000\r\nContent-Length: 4",
+    b"Micro-Id: 7\r\nTimeout: 4000\r\nContent-Length: 4194305",
+    b"Micro-Id: 7\r\nTimeout: 4000\r\nContent-Length: +3",
+    b"Micro-Id: 7\r\nTimeout: -4000\r\nContent-Length: 3",
+    b"Micro-Id: 7\x00\r\nTimeout: 4000\r\nContent-Length: 3",
+    b"Micro-Id: 7\nTimeout: 4000\r\nContent-Length: 3",
+    b"Micro-Id: 7\r\nTimeout: 4000\r\nContent-Length: 3\r\nContent-Length: 3",
+    b"Micro-Id: 7\r\nTimeout: 4000\r\nContent-Length: 3\r\nMicro-Service: other",
+    b"Micro-Id: 7\r\nContent-Length: 3",
+    b"Micro-Id: \xd9\xa3\r\nTimeout: 4000\r\nContent-Length: 3",
+]
+CALL = st.tuples(
+    st.lists(st.sampled_from(BEGINNING), max_size=4), st.sampled_from(END), st.sampled_from([b"abcd", b""])
+)
+
+
+def raw_of(beginning: list[bytes], end: bytes, body: bytes) -> bytes:
+    return b"\r\n".join((b"POST / HTTP/1.1", b"Host: a", *beginning, end)) + b"\r\n\r\n" + body
+
+
+def read_with(tables: Tables, raw: bytes) -> object:
+    """Everything that can be seen of one message."""
+    parser = Parser(Limits(lines=8), tables)
+    parser.feed(raw)
+    try:
+        message = parser.poll()
+    except Malformed as error:
+        return error.status, str(error)
+    head = None if message is None else list(message.head.items())
+    return head, message and message.body, parser.keep_alive, parser.expects_continue, parser.unread
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(CALL, min_size=1, max_size=6))
+def test_a_call_is_read_as_if_nothing_like_it_had_been_read_before(
+    calls: list[tuple[list[bytes], bytes, bytes]],
+) -> None:
+    tables = Tables()
+    for raw in (raw_of(*call) for call in (*calls, *calls)):
+        assert read_with(tables, raw) == read_with(Tables(), raw)
+
+
+def test_a_head_that_was_recalled_is_not_shared() -> None:
+    tables = Tables()
+    raw = START + b"Micro-Id: 7\r\nTimeout: 4000\r\nContent-Length: 0\r\n\r\n"
+    for _ in range(3):
+        parser = Parser(Limits(), tables)
+        parser.feed(raw)
+        message = parser.poll()
+        assert message is not None
+        assert message.head == {":method": "POST", ":path": "/", "host": "a", "micro-id": "7", "timeout": "4000"}
+        message.head.clear()
+    assert len(tables.calls) == 1
+
+
 def test_tables_are_bounded() -> None:
     tables = Tables()
     parser = Parser(Limits(), tables)
     for at in range(5000):
         parser.feed(b"GET /%d HTTP/1.1\r\nHost: h%d\r\nX-%d: 1\r\n\r\n" % (at, at, at))
         assert parser.poll() is not None
+    for at in range(5000):
+        parser.feed(START + b"X: %d\r\nMicro-Id: 7\r\nTimeout: 4000\r\nContent-Length: 0\r\n\r\n" % at)
+        assert parser.poll() is not None
     parser = Parser(Limits(), tables, replies=True)
     for at in range(5000):
         parser.feed(b"HTTP/1.1 200 OK\r\nX-%d: 1\r\nContent-Length: 0\r\n\r\n" % at)
         assert parser.poll() is not None
-    assert max(map(len, (tables.names, tables.hosts, tables.starts, tables.lines, tables.replies))) <= 1024
+    assert (
+        max(map(len, (tables.names, tables.hosts, tables.starts, tables.lines, tables.replies, tables.calls))) <= 1024
+    )
     names = WireNames()
     for at in range(5000):
         header_block(names, {f"x-{at}": "1"})

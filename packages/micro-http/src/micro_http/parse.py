@@ -12,6 +12,9 @@ bytes removes every control character: the head is clean when exactly the line e
 names are noticed by the count of entries. A head that arrives in pieces is joined and searched from where the last
 search ended; a body that does is collected.
 
+What a client of ours sends is taken by halves: of all calls to one endpoint only the id, the timeout and the length
+differ, which it writes last, so the lines before are recognised as bytes that were read before (`Tables.call`).
+
 Of a repeated header the first value counts, as in Go. Text is UTF-8, which Go sends raw; a line that is not is read as
 Latin-1.
 """
@@ -154,12 +157,24 @@ class Parser:
         self._skipped = False
         self._pos = end + 4
         raw = data[pos:end]
-        known = self._tables.replies.get(raw) if self._replies else None
-        if known is None:
+        if not self._recall(raw):
             self._read_head(raw)
-        else:
+        return True
+
+    def _recall(self, raw: bytes) -> bool:
+        """Takes a head that comes again, or the head of a call that comes again but for its last lines."""
+        if self._replies:
+            known = self._tables.replies.get(raw)
+            if known is None:
+                return False
             head, self._need, self.keep_alive = known
             self._head = head.copy()
+            return True
+        call = self._tables.call(raw)
+        if call is None:
+            return False
+        self._head, length, self.keep_alive = call
+        self._need = self._length(length)
         return True
 
     def _look_at_part(self, data: bytes) -> None:
@@ -195,11 +210,14 @@ class Parser:
         for line in lines:
             name, value = known[line]
             head[name] = value
+        simple = len(head) == expected and "expect" not in head
         if len(head) != expected:
             self._resolve_repeated(head, lines)
         self._decide(head, modern)
         if self._replies and self._head is not None:
             self._tables.keep_reply(raw, head, self._need, self.keep_alive)
+        elif simple and not self._replies:
+            self._tables.keep_call(raw, head, self.keep_alive)
 
     def _read_start(self, start: str) -> tuple[str, str, bool]:
         if self._replies:

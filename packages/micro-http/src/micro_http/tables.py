@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from micro_core import Head
 
 from micro_http.names import HostNames, LowerNames
@@ -10,6 +12,12 @@ _LINES = 1024
 _LONGEST_LINE = 128
 _REPLIES = 256
 _LONGEST_REPLY = 512
+_CALLS = 256
+_LONGEST_CALL = 1024
+
+_LAST_LINES = b"\r\nMicro-Id: "
+_CALL = re.compile(rb"\r\nMicro-Id: ([0-9]{1,20})\r\nTimeout: ([0-9]{1,20})\r\nContent-Length: ([0-9]{1,20})")
+"""How the heads of our own clients' calls end; what stands before is the same for all calls to an endpoint."""
 # Different each time, or nothing to keep.
 _VARYING = frozenset({"authorization", "cookie", "date", "micro-id", "micro-stream", "timeout", "traceparent"})
 
@@ -47,7 +55,7 @@ class Lines(dict[str, tuple[str, str]]):
 class Tables:
     """What the parsers of one client or listener share, all of it bounded."""
 
-    __slots__ = ("hosts", "lines", "names", "replies", "starts")
+    __slots__ = ("calls", "hosts", "lines", "names", "replies", "starts")
 
     def __init__(self) -> None:
         self.names = LowerNames()
@@ -55,6 +63,7 @@ class Tables:
         self.lines = Lines(self.names)
         self.starts: dict[str, tuple[str, str, bool]] = {}
         self.replies: dict[bytes, tuple[Head, int, bool]] = {}
+        self.calls: dict[bytes, tuple[Head, bool]] = {}
 
     def keep_reply(self, raw: bytes, head: Head, need: int, keep_alive: bool) -> None:
         """Remembers what a reply's whole head says, where it is likely to come again."""
@@ -62,3 +71,26 @@ class Tables:
             if len(self.replies) >= _REPLIES:
                 self.replies.clear()
             self.replies[raw] = head.copy(), need, keep_alive
+
+    def call(self, raw: bytes) -> tuple[Head, str, bool] | None:
+        """The head of a call, its content length and whether the connection is kept, where only its end is new."""
+        last = raw.find(_LAST_LINES)
+        known = self.calls.get(raw[:last]) if last > 0 else None
+        if known is None or (said := _CALL.fullmatch(raw, last)) is None:
+            return None
+        number, timeout, length = said.groups()
+        head = known[0].copy()
+        head["micro-id"] = number.decode()
+        head["timeout"] = timeout.decode()
+        return head, length.decode(), known[1]
+
+    def keep_call(self, raw: bytes, head: Head, keep_alive: bool) -> None:
+        """Remembers the lines of a call but the last three. `head` is what all of them say, none of them repeated."""
+        last = raw.find(_LAST_LINES)
+        if 0 < last <= _LONGEST_CALL and _CALL.fullmatch(raw, last) is not None:
+            beginning = head.copy()
+            del beginning["micro-id"], beginning["timeout"]
+            if beginning.keys().isdisjoint(_VARYING):
+                if len(self.calls) >= _CALLS:
+                    self.calls.clear()
+                self.calls[raw[:last]] = beginning, keep_alive
