@@ -43,12 +43,12 @@ HOW = """\
 
 A closed loop: each of so many callers makes its next call when it has its reply. A client warms up for half a second
 before it is measured for {seconds:g} s; each row has {rounds} such runs a case, the rows taking turns, and the median
-counts. A run in which something else had more than a twentieth of the cores is made again, twice at most, and the least
-disturbed counts.
+counts. A run in which something else had more than a twentieth of the cores is made again, once, and the less disturbed
+counts.
 
-CPU is user and system time of client and server with all their threads and children, a call; behind a plus stands that
-of a broker, which is not counted. `p50` and `p99` are of a call, from before it to after its reply; those of 64 at once
-are mostly waiting for one another.
+CPU is user and system time of client and server with all their threads and children, a call, and changes little while
+the machine is busy with something else; behind a plus stands that of a broker, which is not counted. `p50` and `p99`
+are of a call, from before it to after its reply; those of 64 at once are mostly waiting for one another.
 
 Where it is not said otherwise a row does less than ours: it echoes bytes, and neither finds its server nor decodes a
 type.

@@ -19,6 +19,7 @@ class Figures:
     p50: float
     p99: float
     cpu: float
+    server_cpu: float = 0.0
     broker_cpu: float = 0.0
     disturbed: float = 0.0
 
@@ -83,7 +84,7 @@ class Table:
         return median(value(one) / value(base) for one, base in pairs) if pairs else None
 
 
-HEADER = ("", "{unit}/s", "p50 µs", "p99 µs", "CPU µs", "× grpc.aio+uvloop", "CPU × raw", "p50 × raw")
+HEADER = ("", "{unit}/s", "p50 µs", "p99 µs", "CPU µs", "of it server", "× grpc.aio+uvloop", "CPU × raw", "p50 × raw")
 
 
 def cells(table: Table) -> list[list[str]]:
@@ -103,6 +104,7 @@ def line(table: Table, row: Row) -> list[str]:
         f"{table.middle(name, p50) * 1e6:,.0f}" if latency else _NONE,
         f"{table.middle(name, lambda run: run.p99) * 1e6:,.0f}" if latency else _NONE,
         used,
+        f"{table.middle(name, lambda run: run.server_cpu) * 1e6:.1f}",
         shown(table.ratio(name, BASE, rate)),
         shown(table.ratio(name, LIMIT, cpu)),
         shown(table.ratio(name, LIMIT, p50)) if latency else _NONE,
