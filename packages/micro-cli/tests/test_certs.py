@@ -141,4 +141,4 @@ def test_without_cryptography_it_says_what_to_install(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
-    assert "pip install 'micro-cli[certs]'" in done.stderr
+    assert "pip install cryptography" in done.stderr

@@ -30,7 +30,7 @@ def command(services: tuple[str, ...], folder: Path, hosts: tuple[str, ...], day
         if not _NAME.fullmatch(name) or len(name) > 253 or name == "ca":
             raise Misused(f"{name!r} is no name for a certificate: letters, digits and hyphens, with dots between")
     if find_spec("cryptography") is None:
-        raise Misused("micro certs needs the package cryptography: pip install 'micro-cli[certs]'")
+        raise Misused("micro certs needs cryptography, which micro-cli[certs] brings: pip install cryptography")
     from micro_cli.certificates import Refused, make
 
     try:
