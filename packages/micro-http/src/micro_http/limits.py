@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one HTTP connection; none is infinite.
+    """Bounds of HTTP connections; none is infinite.
 
     Attributes:
         head: bytes of a start line and its headers together.
@@ -20,6 +20,7 @@ class Limits:
             connection that was closed, so it is longer than the 60 s for which they keep one (WIRE §4).
         buffer: bytes that are read ahead of, or written ahead of, a slow reader.
         streams: calls on one HTTP/2 connection at once.
+        connections: of all peers, at a listener.
     """
 
     head: int = 16 * 1024
@@ -31,3 +32,4 @@ class Limits:
     idle_seconds: float = 180.0
     buffer: int = 64 * 1024
     streams: int = 256
+    connections: int = 10_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -26,9 +27,24 @@ from micro_http.tables import Tables
 from micro_http.tls import HTTP2_NAME, TLS
 from micro_http.tls_wire import TLSWire
 
+_log = logging.getLogger("micro.http")
+_TOLD = 100
+"""Connections above the limit that are told why; those above them are closed."""
+
+_ROOMY = 0.9
+"""Part of the limit below which reaching it is worth a word again."""
+
 _TICK = 0.1
 _PATIENCE = 1.0
 _LEAVE = 0.05
+
+
+class Unwelcome(asyncio.Protocol):
+    """A connection that is closed before it costs a handshake."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
+        cast("asyncio.Transport", transport).abort()
 
 
 class HTTPListener(Listener):
@@ -65,6 +81,7 @@ class HTTPListener(Listener):
         self._bound: socket.socket | None = None
         self._tls = tls
         self._handshaking: set[TLSWire] = set()
+        self._crowded = False
         self._changed: Waiter | None = None
         self._closing = False
         self._closed = False
@@ -77,6 +94,8 @@ class HTTPListener(Listener):
     def _connection(self) -> asyncio.Protocol:
         if self._tls is None:
             return ServerConnection(self, self._accept_piped)
+        if len(self._handshaking) + len(self.connections) > self.limits.connections + _TOLD:
+            return Unwelcome()
         seconds = self.limits.head_seconds
         wire = TLSWire(self.loop, self._tls.server(), self._secured, seconds, over=self._shaken)
         self._handshaking.add(wire)
@@ -103,10 +122,21 @@ class HTTPListener(Listener):
     def opened(self, connection: ServerConnection | HTTP2Server) -> None:
         """A new connection."""
         self.connections.add(connection)
-        if self._closed:
+        if self._closed or len(self.connections) > self.limits.connections + _TOLD:
             connection.wire.abort()
-        elif self._idle_timer is None:
+            return
+        if len(self.connections) > self.limits.connections:
+            self._turn_away(connection)
+        if self._idle_timer is None:
             self._idle_timer = self.loop.call_later(self.limits.idle_seconds / 2, self._look_at_idle)
+
+    def _turn_away(self, connection: ServerConnection | HTTP2Server) -> None:
+        if not self._crowded:
+            self._crowded = True
+            _log.warning(
+                "%s has %d connections, no more are taken (option connections)", self.address, self.limits.connections
+            )
+        connection.turn_away()
 
     def becomes_http2(self, connection: ServerConnection, data: bytes) -> None:
         """Its first bytes say so."""
@@ -115,7 +145,9 @@ class HTTPListener(Listener):
         successor = HTTP2Server(self, self._accept, connection.wire)
         self.connections.add(successor)
         connection.wire.set_protocol(successor)
-        if self.draining is not None:
+        if connection.turned_away:
+            successor.turn_away()
+        elif self.draining is not None:
             successor.drain()
         successor.data_received(data)
 
@@ -123,6 +155,8 @@ class HTTPListener(Listener):
         """A connection is gone and its call has ended."""
         self.connections.discard(connection)
         self._watched.discard(connection)
+        if self._crowded and len(self.connections) < _ROOMY * self.limits.connections:
+            self._crowded = False
         self.ended()
 
     def ended(self) -> None:

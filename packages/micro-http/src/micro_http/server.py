@@ -37,7 +37,17 @@ if TYPE_CHECKING:
 _log = logging.getLogger("micro.http")
 _LARGE = 64 * 1024
 _LINGER = 0.5
+_TURNED = 1.0
 _NEVER = float("inf")
+_FULL = Message(
+    {
+        ":status": "503",
+        "content-type": "text/plain; charset=utf-8",
+        "connection": "close",
+        "micro-unprocessed": "1",
+    },
+    b"too many connections (option connections)\n",
+)
 _GO = "Go-http-client"
 _MEANT_AS_PREFACE = re.compile(rb"PRI \* HTTP/2|[A-Z]+ [A-Z]+ [A-Z]+\r\n")
 """Also one that is wrong: what has neither a path nor a version is not HTTP/1.1, and is told so in HTTP/2's words."""
@@ -72,11 +82,13 @@ class ServerConnection(asyncio.Protocol):
         "due",
         "peer",
         "quiet",
+        "turned_away",
         "wire",
     )
 
     def __init__(self, listener: HTTPListener, accept: Accept) -> None:
         self.quiet = False
+        self.turned_away = False
         self.due = _NEVER
         self._listener = listener
         self._accept = accept
@@ -109,6 +121,11 @@ class ServerConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """The next reply says it."""
+
+    def turn_away(self) -> None:
+        """It is one too many: told so in the words that it speaks, once they are known."""
+        self.turned_away = True
+        self._hurry(_TURNED)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there."""
@@ -203,6 +220,8 @@ class ServerConnection(asyncio.Protocol):
         self.due = _NEVER
         if self._lingering or not self._may_write:
             self.wire.abort()
+        elif self.turned_away:
+            self.wire.close()
         elif self._parser.partial or self._first:
             self._refuse(Malformed(408, "the request did not arrive in time"))
 
@@ -268,6 +287,9 @@ class ServerConnection(asyncio.Protocol):
         self._keep = self._parser.keep_alive
         self._go = head.get("user-agent", "").startswith(_GO)
         listener = self._listener
+        if self.turned_away:
+            self._answer(_FULL)
+            return
         if listener.draining is not None:
             self._answer(listener.draining(head))
             return

@@ -54,6 +54,7 @@ class HTTPOptions:
     idle_timeout: float = option(180.0, help="seconds after which a server closes a quiet connection", minimum=0.001)
     buffer: int = option(64 * 1024, help="bytes read or written ahead of a slow reader", minimum=1024)
     streams: int = option(256, help="calls that a peer may have on one HTTP/2 connection at once", minimum=1)
+    connections: int = option(10_000, help="connections that a listener takes at once", minimum=1)
     http2: HTTP2 = option(HTTP2.AUTO, help="to servers that offer it (auto); without TLS also always; or never")
     tls_cert: Path | None = option(None, help="PEM file of the certificate to serve with, and to show to servers")
     tls_key: Path | None = option(None, help="PEM file of its key; where there is none, it is in tls_cert")
@@ -73,6 +74,7 @@ class HTTPOptions:
             idle_seconds=self.idle_timeout,
             buffer=self.buffer,
             streams=self.streams,
+            connections=self.connections,
         )
 
     def tls(self, server: ssl.SSLContext | None, client: ssl.SSLContext | None) -> TLS | None:
@@ -226,7 +228,7 @@ def micro_transport() -> type[Transport]:
 
 @hookimpl
 def micro_doctor(options: HTTPOptions) -> Iterable[Finding]:
-    """Whether this host lets the process dial itself and open as many files as the pool may need."""
+    """Whether this host lets the process dial itself and open as many files as the pool may need; and of TLS."""
     from micro_transport_http.doctor import findings
 
-    return findings(options.pool_size)
+    return findings(options.pool_size, options.tls(None, None))

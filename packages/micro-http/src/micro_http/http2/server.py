@@ -179,6 +179,11 @@ class HTTP2Server(Driver):
             self.flush()
         self.quiet = True
 
+    def turn_away(self) -> None:
+        """It is one too many: none of its calls is taken."""
+        self.link.fail(code.ENHANCE_YOUR_CALM, "too many connections (option connections)")
+        self.flush()
+
     def drain(self) -> None:
         """No more calls are wanted, but those on their way are taken."""
         self.link.leave()
