@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 import shutil
 import ssl
@@ -142,3 +143,22 @@ def test_without_cryptography_it_says_what_to_install(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert "pip install cryptography" in done.stderr
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_doctor_is_well_with_them_and_says_what_it_did_not_try(folder: Path, serves: bool) -> None:
+    variables = {"MICRO_REGISTRY": "memory", "MICRO_TRANSPORT_TLS_CA": str(folder / "ca.pem")}
+    if serves:
+        variables["MICRO_TRANSPORT_TLS_CERT"] = str(folder / "greeter.pem")
+        variables["MICRO_TRANSPORT_TLS_KEY"] = str(folder / "greeter-key.pem")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MICRO_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "micro", "doctor"],
+        env={**inherited, **variables},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "micro call asks one of yours" in done.stdout
+    assert ("an event came back" if serves else "nothing is subscribed here") in done.stdout

@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -14,7 +15,7 @@ import pytest
 from micro_conformance import eventually
 from micro_core import ConfigurationError, EndOfStream, Reset, TransportError
 from micro_http import HTTP2
-from micro_transport_http import HTTPTransport
+from micro_transport_http import HTTPTransport, micro_doctor
 from tls_files import DAY, LOCAL, Authority, ask, now, opened, serving, transport
 
 pytestmark = pytest.mark.anyio
@@ -454,3 +455,20 @@ async def test_an_expired_certificate_that_is_replaced_serves_again(authority: A
             await ask(client, address)
         moved(authority.issue(*LOCAL, file="new.pem"), certificate)
         await eventually(lambda: answered(client, address, "greeter"), within=5)
+
+
+# What micro doctor is told
+
+
+def test_doctor_tells_of_files_that_can_be_used_and_of_those_that_cannot(authority: Authority) -> None:
+    def told(**options: Any) -> list[str]:
+        return [finding.text for finding in micro_doctor(HTTPTransport.Options(**options)) if "TLS" in finding.text]
+
+    assert told() == []
+    (both,) = told(tls_cert=authority.issue(), tls_ca=authority.ca)
+    assert "serves and calls" in both
+    (caller,) = told(tls_ca=authority.ca)
+    assert "no certificate to serve with" in caller
+    (wrong,) = told(tls_ca=authority.folder / "none.pem")
+    assert "TLS cannot be used" in wrong
+    assert "MICRO_TRANSPORT_TLS_CA" in wrong

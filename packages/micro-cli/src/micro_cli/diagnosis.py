@@ -129,9 +129,21 @@ class Life:
             self._tell(
                 Diagnosis("registry", "ok", "it is read-only: services come from outside, and none registers itself")
             )
+        elif self._by_tls():
+            self._tell(Diagnosis("server", "ok", "services here are called by TLS; micro call asks one of yours"))
         else:
             await self._of_probe(registry)
+        if self._by_tls() and getattr(self._config.plugin("transport").options, "tls_cert", "") is None:
+            self._tell(
+                Diagnosis("broker", "ok", "without a certificate nothing is subscribed here; events are not tried")
+            )
+            return
         self._tell(await self._timed("broker", self._round_trip, "an event came back", _BROKER_CURE))
+
+    def _by_tls(self) -> bool:
+        """Whether calls are by TLS: no certificate is for a service that lives for this alone."""
+        chosen = self._config.plugin("transport")
+        return bool(chosen.loaded.cls(chosen.options).node_metadata.get("tls") == "1")
 
     async def _registry_answers(self) -> Diagnosis:
         started = perf_counter()
