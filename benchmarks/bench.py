@@ -4,7 +4,7 @@
 
 Server and client are processes pinned to a core each. The figures of one machine say little; the ratios, whose two
 sides were measured within seconds of each other, do. A run in which something else had more than a twentieth of the two
-cores is made again, once, and the less disturbed counts. A run of every row and case writes
+cores is made again (`--tries`), and the least disturbed counts. A run of every row and case writes
 `docs/benchmarks.md`; a smaller one prints its tables alone.
 """
 
@@ -30,7 +30,6 @@ from rows import CASES, ROWS, Case, Row, broker_of, environment_of
 
 FRAGMENTS = "fragments"
 QUIET = 0.05
-TRIES = 2
 
 
 def least_disturbed(row: Row, case: Case, seconds: float, folder: Path, tries: int) -> Figures:
@@ -123,10 +122,11 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=[], help="only these")
     parser.add_argument("--seconds", type=float, default=1.0, help="of load per run")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each row in each case, interleaved")
+    parser.add_argument("--tries", type=int, default=2, help="runs, at most, for one that was not disturbed")
     parser.add_argument("--quick", action="store_true", help="whether it runs at all: a moment each, once")
     parser.add_argument("--write", type=Path, help="folder of the page; docs, when everything was measured")
     asked = parser.parse_args()
-    seconds, rounds, tries = (0.1, 1, 1) if asked.quick else (asked.seconds, asked.rounds, TRIES)
+    seconds, rounds, tries = (0.1, 1, 1) if asked.quick else (asked.seconds, asked.rounds, asked.tries)
     rows, cases = chosen(asked.rows, [row.name for row in ROWS], "row"), [case.name for case in CASES]
     wanted = chosen(asked.cases, [*cases, FRAGMENTS], "case")
     tables = run(

@@ -43,8 +43,7 @@ HOW = """\
 
 A closed loop: each of so many callers makes its next call when it has its reply. A client warms up for half a second
 before it is measured for {seconds:g} s; each row has {rounds} such runs a case, the rows taking turns, and the median
-counts. A run in which something else had more than a twentieth of the cores is made again, once, and the less disturbed
-counts.
+counts. A run in which something else had more than a twentieth of the cores is made again where `--tries` allows it.
 
 CPU is user and system time of client and server with all their threads and children, a call, and changes little while
 the machine is busy with something else; behind a plus stands that of a broker, which is not counted. `p50` and `p99`
