@@ -121,6 +121,18 @@ async def test_the_identity_is_the_service_the_host_or_one_name(
         assert (await ask(client, address)).body == b"x"
 
 
+@pytest.mark.parametrize("http2", [HTTP2.AUTO, HTTP2.NEVER])
+async def test_a_stream_knows_the_verified_name_of_its_server(authority: Authority, http2: HTTP2) -> None:
+    async with serving(authority.serving()) as (address, _), authority.calling(http2=http2) as client:
+        exchange = await opened(client, address)
+        assert exchange.peer.identity == "greeter"
+        exchange.reset(Reset.CANCELLED)
+    async with serving(transport()) as (address, _), transport(http2=http2) as client:
+        exchange = await opened(client, address)
+        assert exchange.peer.identity is None
+        exchange.reset(Reset.CANCELLED)
+
+
 async def test_the_name_in_the_subject_alone_does_not_count(authority: Authority) -> None:
     certificate = authority.issue("elsewhere", common_name="greeter")
     async with serving(transport(tls_cert=certificate)) as (address, _), authority.calling() as client:

@@ -56,6 +56,12 @@ class Pipe:
         self._ended = False
         self._slack = Slack(loop, wire)
 
+    @property
+    def identity(self) -> str | None:
+        """The verified name of the peer, where there is one."""
+        name: str | None = self._wire.get_extra_info("identity")
+        return name
+
     # What happens to the connection
 
     def data_received(self, data: bytes) -> None:

@@ -289,6 +289,6 @@ async def opened(
     start = request_start(head.get(":method", "POST"), head.get(":path", "/"), client.host_of(address))
     header_block(client.names, head)
     pipe = await client.pipe(address, verify_name=verify_name, deadline=deadline)
-    exchange = ClientExchange(client, pipe, start, head, Peer(address, protocol="http/1.1"))
+    exchange = ClientExchange(client, pipe, start, head, Peer(address, pipe.identity, "http/1.1"))
     await exchange.open(bytes(opening))
     return exchange
