@@ -46,8 +46,10 @@ before it is measured for {seconds:g} s; each row has {rounds} such runs a case,
 counts. A run in which something else had more than a twentieth of the cores is made again where `--tries` allows it.
 
 CPU is user and system time of client and server with all their threads and children, a call, and changes little while
-the machine is busy with something else; behind a plus stands that of a broker, which is not counted. `p50` and `p99`
-are of a call, from before it to after its reply; those of 64 at once are mostly waiting for one another.
+the machine is busy with something else; behind a plus stands that of a broker, which is not counted. `by CPU` is the
+ratio to grpc.aio that follows from the CPU of the busier of the two ends, since it bounds the rate of 64 at once: where
+others had much of the cores, it is the better guess. `p50` and `p99` are of a call, from before it to after its reply;
+those of 64 at once are mostly waiting for one another.
 
 Where it is not said otherwise a row does less than ours: it echoes bytes, and neither finds its server nor decodes a
 type.

@@ -37,6 +37,11 @@ def cpu(figures: Figures) -> float:
     return figures.cpu
 
 
+def bottleneck(figures: Figures) -> float:
+    """CPU seconds a call of the end that has more to do, on its core alone: its inverse bounds the rate."""
+    return max(figures.server_cpu, figures.cpu - figures.server_cpu)
+
+
 def p50(figures: Figures) -> float:
     """The median latency, in seconds."""
     return figures.p50
@@ -84,7 +89,18 @@ class Table:
         return median(value(one) / value(base) for one, base in pairs) if pairs else None
 
 
-HEADER = ("", "{unit}/s", "p50 µs", "p99 µs", "CPU µs", "of it server", "× grpc.aio+uvloop", "CPU × raw", "p50 × raw")
+HEADER = (
+    "",
+    "{unit}/s",
+    "p50 µs",
+    "p99 µs",
+    "CPU µs",
+    "of it server",
+    "× grpc.aio+uvloop",
+    "by CPU",
+    "CPU × raw",
+    "p50 × raw",
+)
 
 
 def cells(table: Table) -> list[list[str]]:
@@ -95,6 +111,7 @@ def cells(table: Table) -> list[list[str]]:
 def line(table: Table, row: Row) -> list[str]:
     """One row as text; a stream one way has no latency of a message."""
     name, latency = row.name, table.case.load != "oneway"
+    by_cpu = table.ratio(name, BASE, bottleneck)
     used = f"{table.middle(name, cpu) * 1e6:.1f}"
     if broker := table.middle(name, lambda run: run.broker_cpu) * 1e6:
         used += f" (+{broker:.1f})"
@@ -106,6 +123,7 @@ def line(table: Table, row: Row) -> list[str]:
         used,
         f"{table.middle(name, lambda run: run.server_cpu) * 1e6:.1f}",
         shown(table.ratio(name, BASE, rate)),
+        shown(by_cpu and 1 / by_cpu),
         shown(table.ratio(name, LIMIT, cpu)),
         shown(table.ratio(name, LIMIT, p50)) if latency else _NONE,
     ]
