@@ -37,6 +37,8 @@ _ROOMY = 0.9
 _TICK = 0.1
 _PATIENCE = 1.0
 _LEAVE = 0.05
+_FIRST = 0.5
+"""Seconds that connections without a first request yet are given: whoever dials is about to send one."""
 
 
 class Unwelcome(asyncio.Protocol):
@@ -230,8 +232,14 @@ class HTTPListener(Listener):
                 connection.close_now()
         for peer in self._stop_accepting():
             await self.loop.adopt(peer, self._connection)
-        with anyio.move_on_after(_LEAVE):
-            while self.connections or self._handshaking:
+        await self._wait_while(lambda: bool(self.connections or self._handshaking), _LEAVE)
+        await self._wait_while(
+            lambda: bool(self._handshaking) or any(connection.fresh for connection in self.connections), _FIRST - _LEAVE
+        )
+
+    async def _wait_while(self, waiting: Callable[[], bool], seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            while waiting():
                 self._changed = self.loop.waiter()
                 await self._changed
 

@@ -117,6 +117,11 @@ class ServerConnection(asyncio.Protocol):
         """Whether a call runs."""
         return self._call is not None
 
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing has arrived yet."""
+        return self._fresh
+
     # The connection
 
     def drain(self) -> None:

@@ -75,6 +75,11 @@ class HTTP2Server(Driver):
         """Whether a call runs."""
         return self.running > 0
 
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing has arrived yet that tells what the peer wants."""
+        return self.link.last == 0
+
     def data_received(self, data: bytes) -> None:
         """Bytes arrived."""
         self.quiet = False
