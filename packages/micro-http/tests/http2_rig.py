@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from hpack import Encoder
 from micro_core import Head
@@ -25,6 +26,7 @@ def frame(kind: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> b
     return struct.pack(">I", len(payload))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + payload
 
 
+@cache
 def block(*fields: tuple[str, str]) -> bytes:
     """Without the dynamic table, so that it means the same anywhere."""
     encoder = Encoder()
@@ -55,6 +57,38 @@ def reset(stream: int, code: int = CANCEL) -> bytes:
 
 
 OPENING = PREFACE + settings()
+
+
+NUISANCES: dict[str, Callable[[int], bytes]] = {
+    "ping": lambda at: frame(6, 0, 0, bytes(8)),
+    "settings": lambda at: settings(),
+    "settings acknowledged": lambda at: frame(4, 1),
+    "priority": lambda at: frame(2, 0, 2 * at + 1, b"\0\0\0\0\0"),
+    "empty data": lambda at: (head(1) if at == 0 else b"") + data(1, b""),
+    "padding alone": lambda at: (head(1) if at == 0 else b"") + frame(0, 8, 1, b"\x05" + bytes(5)),
+    "window of nobody": lambda at: (head(1, end=True) + reset(1) if at == 0 else b"") + window(1, 1),
+    "window of the connection": lambda at: window(0, 1),
+    "rapid reset": lambda at: head(2 * at + 1, end=True) + reset(2 * at + 1),
+    "heads of streams over the limit": lambda at: head(2 * at + 1),
+    "malformed heads": lambda at: head(2 * at + 1, ("connection", "close")),
+    "unknown frames": lambda at: frame(0xBB, 0, 0, b"x"),
+    "goaway": lambda at: frame(7, 0, 0, bytes(8)),
+    "continuations": lambda at: frame(1, 0, 1, b"") if at == 0 else frame(9, 0, 1, b""),
+    "late data": lambda at: (head(1, ("content-length", "1")) + data(1, b"xy") if at == 0 else b"") + data(1, b"x"),
+}
+"""Frames that move nothing forward: what is sent as the n-th."""
+
+ENTRY = b"\x40\x01x\x7f\xa1\x1e" + b"y" * 4000
+"""A field of 4 KB that is entered in the table, to be named by a byte."""
+
+REFUSED_HEADS: dict[str, Callable[[int], bytes]] = {
+    "methods that are not served": lambda at: head(2 * at + 1, fields=[(":method", "HEAD"), *REQUEST[1:]], end=True),
+    "heads over the limit": lambda at: head(2 * at + 1, ("x", "y" * 16_000), ("z", "y" * 400), end=True),
+    "lines over the limit": lambda at: frame(1, 5, 2 * at + 1, block(*REQUEST) + b"\x00\x01x\x01y" * 200),
+    "targets over the limit": lambda at: head(2 * at + 1, fields=[*REQUEST[:2], (":path", "/" + "x" * 9000)], end=True),
+    "HPACK bombs": lambda at: frame(1, 5, 2 * at + 1, b"\x83\x86\x84" + (ENTRY if at == 0 else b"") + b"\xbe" * 9000),
+}
+"""Heads that are answered with a 4xx: what is sent as the n-th."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 from http2_rig import (
+    NUISANCES,
     OPENING,
     PREFACE,
     ClientRig,
@@ -274,30 +275,9 @@ def test_a_sender_that_keeps_to_our_windows_is_never_refused(sizes: list[tuple[i
 
 # Nuisances
 
-NUISANCES: dict[str, Callable[[int], bytes]] = {
-    "ping": lambda at: frame(6, 0, 0, bytes(8)),
-    "settings": lambda at: settings(),
-    "settings acknowledged": lambda at: frame(4, 1),
-    "priority": lambda at: frame(2, 0, 2 * at + 1, b"\0\0\0\0\0"),
-    "empty data": lambda at: (head(1) if at == 0 else b"") + data(1, b""),
-    "padding alone": lambda at: (head(1) if at == 0 else b"") + frame(0, 8, 1, b"\x05" + bytes(5)),
-    "window of nobody": lambda at: (head(1, end=True) + reset(1) if at == 0 else b"") + window(1, 1),
-    "window of the connection": lambda at: window(0, 1),
-    "rapid reset": lambda at: head(2 * at + 1, end=True) + reset(2 * at + 1),
-    "heads of streams over the limit": lambda at: head(2 * at + 1),
-    "malformed heads": lambda at: head(2 * at + 1, ("connection", "close")),
-    "unknown frames": lambda at: frame(0xBB, 0, 0, b"x"),
-    "goaway": lambda at: frame(7, 0, 0, bytes(8)),
-    "continuations": lambda at: frame(1, 0, 1, b"") if at == 0 else frame(9, 0, 1, b""),
-    "late data": lambda at: (head(1) + data(1, bytes(101)) if at == 0 else b"") + data(1, b"x"),
-    "methods that are not served": lambda at: head(
-        2 * at + 1, fields=[(":method", "HEAD"), (":scheme", "http"), (":path", "/")], end=True
-    ),
-}
-
 
 @pytest.mark.parametrize("idle", [0, 1000], ids=["at once", "after a quiet time"])
-@pytest.mark.parametrize("name", [name for name in NUISANCES if name != "methods that are not served"])
+@pytest.mark.parametrize("name", NUISANCES)
 def test_a_peer_that_only_makes_work_is_sent_away_within_a_thousand_frames(name: str, idle: int) -> None:
     rig = Rig(Bounds(window=100, streams=5))
     rig.hears(frame(6, 0, 0, bytes(8)))

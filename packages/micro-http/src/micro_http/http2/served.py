@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("micro.http")
 _NEVER = float("inf")
 _OK = (":status", "200")
+_REFUSED = 9
+"""A head that is refused is more of a nuisance than its answer excuses."""
+
 _ABANDONED = 2
 """As many calls as streams may be open; so many times more may still run though their callers have reset them."""
 
@@ -106,7 +109,7 @@ class ServedStream(Stream):
             self._refuse(status, f"the header is over {limits.head} bytes, or over {limits.lines} lines")
         else:
             self._refuse(status, f"the request target is over {limits.uri} bytes")
-        self._connection.link.nuisance(5)
+        self._connection.link.nuisance(_REFUSED)
 
     def _collect(self, data: bytes) -> None:
         connection = self._connection
