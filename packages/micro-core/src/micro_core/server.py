@@ -40,7 +40,7 @@ class Server(Component, ABC):
 
     @abstractmethod
     async def serve(self, address: str, service: str, handlers: Sequence[Handler]) -> Listener:
-        """Binds the address and calls the handlers, each in a task of its own, until the listener is closed.
+        """Binds the address and calls the handlers, each in a context of its own, until the listener is closed.
 
         `handle` is given a Call with service, endpoint, request or stream, metadata, deadline, peer and caller; it is
         cancelled at the deadline, when the caller is answered 408, and when the caller goes away, when nobody is. What

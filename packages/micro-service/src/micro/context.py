@@ -9,7 +9,7 @@ from types import MappingProxyType
 from micro_core import Call, Peer, capture_clock
 
 current: ContextVar[Call | None] = ContextVar("micro_call", default=None)
-"""The call being served in this task; set once at its beginning, never reset, since every call has its own task."""
+"""The call being served in this task; set once at its beginning, never reset, since every call has its own context."""
 
 
 class Context:
