@@ -169,6 +169,21 @@ async def test_events_go_over_the_transports_tls(
         await eventually(lambda: received == ["Ada", "Grace"], within=5)
 
 
+@pytest.mark.anyio
+async def test_a_service_on_the_network_with_tls_does_not_say_that_it_is_open(
+    certificates: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "micro.service")
+    monkeypatch.setenv("MICRO_REGISTRY", "memory")
+    monkeypatch.setenv("MICRO_SERVER_ADDRESS", ":0")
+    async with micro.Service("greeter", options={"stop.propagation": 0.0}):
+        assert caplog.text.count("without TLS") == 1
+    for name, value in secured(certificates, "greeter").items():
+        monkeypatch.setenv(name, value)
+    async with micro.Service("greeter", options={"stop.propagation": 0.0}):
+        assert caplog.text.count("without TLS") == 1
+
+
 def test_a_service_whose_certificate_cannot_be_used_does_not_start(tmp_path: Path, certificates: Path) -> None:
     variables = secured(certificates, "greeter")
     variables["MICRO_TRANSPORT_HTTP_TLS_KEY"] = str(certificates / "relay-key.pem")
