@@ -40,6 +40,9 @@ _LEAVE = 0.05
 _FIRST = 0.5
 """Seconds that connections without a first request yet are given: whoever dials is about to send one."""
 
+_TURNS = 20
+"""Turns of the loop beside: one that is starved has not come to what arrived a while ago."""
+
 
 class Unwelcome(asyncio.Protocol):
     """A connection that is closed before it costs a handshake."""
@@ -236,6 +239,8 @@ class HTTPListener(Listener):
         await self._wait_while(
             lambda: bool(self._handshaking) or any(connection.fresh for connection in self.connections), _FIRST - _LEAVE
         )
+        for _ in range(_TURNS):
+            await self.loop.checkpoint()
 
     async def _wait_while(self, waiting: Callable[[], bool], seconds: float) -> None:
         with anyio.move_on_after(seconds):
