@@ -179,6 +179,45 @@ async def test_bytes_that_are_no_tls_end_one_connection_and_no_other(authority: 
         assert (await ask(client, address)).body == b"x"
 
 
+@pytest.mark.parametrize("size", [1, 5, 600])
+async def test_whatever_pieces_it_arrives_in_it_is_the_same(authority: Authority, size: int) -> None:
+    """A handshake and a request of HTTP/1.1, some bytes of ciphertext at a time."""
+
+    def call(address: str) -> bytes:
+        host, _, port = address.rpartition(":")
+        context = ssl.create_default_context(cafile=authority.ca)
+        there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(back, there, server_hostname="localhost")
+        with socket.create_connection((host, int(port)), timeout=5) as plain:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+            def send() -> None:
+                data = there.read()
+                for at in range(0, len(data), size):
+                    plain.sendall(data[at : at + size])
+
+            while True:
+                try:
+                    tls.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    send()
+                    back.write(plain.recv(size))
+            tls.write(post(b"in pieces", "Connection: close"))
+            send()
+            read = b""
+            while b"in pieces" not in read:
+                try:
+                    read += tls.read(65536)
+                except ssl.SSLWantReadError:
+                    back.write(plain.recv(size))
+            return read
+
+    async with serving(authority.serving()) as (address, _):
+        read = await anyio.to_thread.run_sync(call, address)
+        assert read.startswith(b"HTTP/1.1 200 OK")
+
+
 async def test_a_large_body_goes_both_ways_in_records(authority: Authority) -> None:
     large = bytes(range(256)) * 8192
     async with serving(authority.serving()) as (address, _):

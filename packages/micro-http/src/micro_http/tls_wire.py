@@ -54,6 +54,7 @@ class TLSWire(asyncio.Protocol):
         "_broken",
         "_closing",
         "_ended",
+        "_heard",
         "_incoming",
         "_inner",
         "_loop",
@@ -94,6 +95,7 @@ class TLSWire(asyncio.Protocol):
         self._broken: Exception | None = None
         self._closing = False
         self._ended = False
+        self._heard = False
         self._raw: Wire = cast("Wire", None)
 
     async def established(self) -> asyncio.Protocol:
@@ -126,10 +128,10 @@ class TLSWire(asyncio.Protocol):
                 self._incoming.write(data)
                 self._read()
         elif self._broken is None:
-            if self._name is None and not self._incoming.pending and self.alpn is None and data[0] != _HANDSHAKE:
+            if self._name is None and not self._heard and data[0] != _HANDSHAKE:
                 self._answer_plainly()
                 return
-            self.alpn = ""
+            self._heard = True
             self._incoming.write(data)
             self._shake()
 
