@@ -302,6 +302,13 @@ def consul(session: nox.Session) -> None:
 
 
 @nox.session
+def hostile(session: nox.Session) -> None:
+    """4,000 slow peers and every flood of HTTP/2 against a server in its own process; a minute (`-- --peers 4000`)."""
+    install_all(session, "test")
+    session.run("python", str(ROOT / "packages/micro-http/tests/soak_hostile.py"), *session.posargs)
+
+
+@nox.session
 def h2spec(session: nox.Session) -> None:
     """Our HTTP/2 server against h2spec, strictly, plain and over TLS; h2spec is built once (30 s, needs Go)."""
     install_all(session, "test")

@@ -59,6 +59,9 @@ def reset(stream: int, code: int = CANCEL) -> bytes:
 OPENING = PREFACE + settings()
 
 
+ENTRY = b"\x40\x01x\x7f\xa1\x1e" + b"y" * 4000
+"""A field of 4 KB that is entered in the table, to be named by a byte."""
+
 NUISANCES: dict[str, Callable[[int], bytes]] = {
     "ping": lambda at: frame(6, 0, 0, bytes(8)),
     "settings": lambda at: settings(),
@@ -75,18 +78,15 @@ NUISANCES: dict[str, Callable[[int], bytes]] = {
     "goaway": lambda at: frame(7, 0, 0, bytes(8)),
     "continuations": lambda at: frame(1, 0, 1, b"") if at == 0 else frame(9, 0, 1, b""),
     "late data": lambda at: (head(1, ("content-length", "1")) + data(1, b"xy") if at == 0 else b"") + data(1, b"x"),
+    "HPACK bombs": lambda at: frame(1, 5, 2 * at + 1, b"\x83\x86\x84" + (ENTRY if at == 0 else b"") + b"\xbe" * 9000),
 }
 """Frames that move nothing forward: what is sent as the n-th."""
-
-ENTRY = b"\x40\x01x\x7f\xa1\x1e" + b"y" * 4000
-"""A field of 4 KB that is entered in the table, to be named by a byte."""
 
 REFUSED_HEADS: dict[str, Callable[[int], bytes]] = {
     "methods that are not served": lambda at: head(2 * at + 1, fields=[(":method", "HEAD"), *REQUEST[1:]], end=True),
     "heads over the limit": lambda at: head(2 * at + 1, ("x", "y" * 16_000), ("z", "y" * 400), end=True),
     "lines over the limit": lambda at: frame(1, 5, 2 * at + 1, block(*REQUEST) + b"\x00\x01x\x01y" * 200),
     "targets over the limit": lambda at: head(2 * at + 1, fields=[*REQUEST[:2], (":path", "/" + "x" * 9000)], end=True),
-    "HPACK bombs": lambda at: frame(1, 5, 2 * at + 1, b"\x83\x86\x84" + (ENTRY if at == 0 else b"") + b"\xbe" * 9000),
 }
 """Heads that are answered with a 4xx: what is sent as the n-th."""
 

@@ -28,6 +28,7 @@ from micro_http.loops import Wire
 from micro_http.names import WireNames
 from micro_http.parse import Parser
 from micro_http.pipe import Pipe
+from micro_http.silence import cut
 from micro_http.tables import Malformed
 from micro_http.write import CLOSE, CONTINUE, OK, TELLS, counted, header_block, reply_start
 
@@ -224,7 +225,7 @@ class ServerConnection(asyncio.Protocol):
         """It did not happen."""
         self.due = _NEVER
         if self._lingering or not self._may_write:
-            self.wire.abort()
+            cut(self.wire)
         elif self.turned_away:
             self.wire.close()
         elif self._parser.partial or self._first:

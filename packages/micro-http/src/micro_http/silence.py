@@ -35,6 +35,7 @@ UNANSWERED = 7.0
 LOOK = 2.0
 """Seconds between two looks at the pipe of a stream; several fit into `UNANSWERED`."""
 
+_AT_ONCE = struct.pack("ii", 1, 0)
 _INFO = struct.Struct("=24xI116xI")
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
@@ -55,7 +56,13 @@ def notice_silence(peer: Any) -> None:
             _set(peer, level, name, value)
 
 
-def _set(peer: Any, level: int, name: int, value: int) -> None:
+def cut(wire: Wire) -> None:
+    """Closes a connection whose peer does not read, for whom the kernel would keep what it was sent, and the end."""
+    _set(wire.get_extra_info("socket"), socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    wire.abort()
+
+
+def _set(peer: Any, level: int, name: int, value: int | bytes) -> None:
     try:
         peer.setsockopt(level, name, value)
     except OSError:  # not a TCP socket, closed meanwhile, or a system that does not know the option after all

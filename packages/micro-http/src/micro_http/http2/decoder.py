@@ -17,7 +17,7 @@ from hpack.exceptions import HPACKDecodingError
 from hpack.huffman_table import decode_huffman
 from micro_core import Head
 
-from micro_http.http2.faults import CompressionFault, StreamFault
+from micro_http.http2.faults import ENHANCE_YOUR_CALM, CompressionFault, Fault, StreamFault
 from micro_http.http2.fields import LONGEST, NAME, OVERHEAD, PSEUDO, ROOM, STATIC, TABLE_SIZE
 from micro_http.names import ALIKE
 
@@ -26,6 +26,9 @@ _RUNS = 256
 _REFUSED = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
 _TELLING = frozenset({"", *PSEUDO, "content-length", "content-type", "host", "te"})
 """Names that a known run may not be followed by without a second look."""
+
+_BOMB = 16
+"""A head so many times over its limit is an attack: a byte may stand for 4 KB of the table."""
 
 _FEW = 64
 """Fields of a head that may be remembered."""
@@ -102,7 +105,7 @@ class Decoder:
     def decode(self, data: bytes) -> Block:
         """Reads a block and follows what it does to the table.
 
-        Raises CompressionFault when it cannot be read, after which the connection is of no use.
+        Raises Fault when it cannot be read or is far too large, after which the connection is of no use.
         """
         rest = data.lstrip(_INDICES)
         run = data[: len(data) - len(rest)] if rest else data
@@ -259,6 +262,8 @@ class _Reading:
         self.size += size
         self.names.append(name)
         if self.size > self._decoder.most:
+            if self.size > _BOMB * self._decoder.most:
+                raise Fault(ENHANCE_YOUR_CALM, "a head that grows as it is read")
             return
         if not name:
             self.fault = self.fault or "a header name that HTTP/2 does not allow"

@@ -17,6 +17,7 @@ from micro_http.http2.ends import ServerLink
 from micro_http.http2.served import ServedStream
 from micro_http.http2.streams import Bounds
 from micro_http.loops import Wire
+from micro_http.silence import cut
 
 if TYPE_CHECKING:
     from micro_http.listener import HTTPListener
@@ -160,7 +161,7 @@ class HTTP2Server(Driver):
         now = self.listener.clock()
         if self._lingering or self._read_due <= now or self._settle_due <= now:
             self.due = _NEVER
-            self.wire.abort()
+            cut(self.wire)
             return
         if self._frame_due <= now:
             self.link.fail(code.ENHANCE_YOUR_CALM, "a frame did not arrive in time")
