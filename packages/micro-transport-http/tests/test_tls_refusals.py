@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from micro_conformance import eventually
 from micro_core import Reset, TransportError
 from micro_http import HTTP2
 from micro_transport_http import HTTPTransport
@@ -93,6 +94,17 @@ class TestRefusals:
     async def test_a_server_whose_ca_is_not_among_the_systems(self, authority: Authority, http2: HTTP2) -> None:
         client = transport(tls_cert=authority.issue("caller", file="client.pem"), http2=http2)
         await refused(authority.serving(), client, "CA that tls_ca does not hold")
+
+    async def test_a_server_keeps_the_reason_for_its_log(
+        self, authority: Authority, http2: HTTP2, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("DEBUG", "micro.http")
+        server = authority.serving(tls_client_auth=True)
+        async with serving(server) as (address, _), authority.calling(http2=http2) as client:
+            with pytest.raises(TransportError):
+                await ask(client, address)
+            await eventually(lambda: "was refused" in caplog.text, within=5)
+        assert "peer did not return a certificate" in caplog.text
 
     async def test_who_has_all_that_is_served_and_known_by_name(self, authority: Authority, http2: HTTP2) -> None:
         client = authority.calling(http2=http2, tls_cert=authority.issue("caller", file="client.pem"))

@@ -15,14 +15,17 @@ never the end of a stream.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
 from micro_http.loops import Loop, Timer, Waiter, Wire
+from micro_http.tls_faults import why_not
 from micro_http.write import CLOSE, counted, reply_start
 
+_log = logging.getLogger("micro.http")
 _RECORD = 16_384
 _LINGER = 0.5
 _HANDSHAKE = 0x16
@@ -214,6 +217,8 @@ class TLSWire(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         """There will be no protocol."""
         self._broken = error
+        if self._name is None:
+            _log.debug("a client at %s was refused: %s", self._raw.get_extra_info("peername"), why_not(error, ""))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
         self._leave()
