@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import anyio
@@ -62,8 +63,12 @@ async def test_no_call_fails(http2: HTTP2) -> None:
                     for _ in range(24):
                         callers.start_soon(caller, client)
                 if at >= 1:
-                    await eventually(lambda before=before: ended["answered"] > before + 100, within=10)
+                    await eventually(partial(_answered, ended, before + 100), within=10)
                     nodes.pop(0).set()
             over = True
         nodes[0].set()
     assert set(ended) == {"answered"}
+
+
+def _answered(ended: Counter[str], count: int) -> bool:
+    return ended["answered"] > count
