@@ -30,7 +30,11 @@ class Say:
 
 
 def kinds(store: str) -> dict[str, Any]:
-    return {"registry": "memory", "broker": "memory", "options": {"registry.memory.address": store, "stop.propagation": 0.0}}
+    return {
+        "registry": "memory",
+        "broker": "memory",
+        "options": {"registry.memory.address": store, "stop.propagation": 0.0},
+    }
 
 
 def service(store: str) -> micro.Service:
