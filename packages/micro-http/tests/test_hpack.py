@@ -287,7 +287,7 @@ def wire_head(head: Head) -> dict[str, str]:
     return {name: value.strip(" \t") for name, value in head.items() if name[0] != ":" and name not in FRAMING}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(st.one_of(HEADS, WRONG, SIZES), max_size=40))
 def test_what_the_encoder_writes_is_read_by_both(steps: list[Head | int]) -> None:
     encoder, ours, bare, other = Encoder(), decoder(), decoder(memory=False), OtherDecoder()
@@ -336,7 +336,7 @@ BYTES = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(BYTES, max_size=12))
 def test_memory_of_runs_changes_nothing_whatever_arrives(blocks: list[bytes]) -> None:
     ours, bare = decoder(), decoder(memory=False)

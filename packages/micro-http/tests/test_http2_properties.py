@@ -94,7 +94,7 @@ def called(parts: list[bytes]) -> tuple[list[Frame], list[tuple[object, ...]], b
 
 @pytest.mark.parametrize("end", [served, called])
 @given(raw=RAW, cuts=CUTS)
-@hypothesis_settings(max_examples=400, deadline=None)
+@hypothesis_settings(max_examples=150, deadline=None)
 def test_the_cuts_of_the_wire_make_no_difference(
     end: Callable[[list[bytes]], object], raw: bytes, cuts: list[int]
 ) -> None:
@@ -102,7 +102,7 @@ def test_the_cuts_of_the_wire_make_no_difference(
 
 
 @given(raw=st.one_of(RAW, RAW.map(lambda raw: PREFACE + raw), RAW.map(lambda raw: OPENING + raw)), cuts=CUTS)
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=100, deadline=None)
 def test_a_connection_that_begins_with_anything(raw: bytes, cuts: list[int]) -> None:
     whole = served([raw], opened=False)
     assert whole == served(pieces(raw, cuts), opened=False)
@@ -115,7 +115,7 @@ def test_a_connection_that_begins_with_anything(raw: bytes, cuts: list[int]) -> 
 
 
 @given(raw=RAW)
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=100, deadline=None)
 def test_nothing_is_kept_of_what_has_failed(raw: bytes) -> None:
     rig = Rig(Bounds(window=100, streams=3, head=200, lines=5), collects=False)
     rig.hears(raw)
@@ -223,7 +223,7 @@ class Sender:
 
 
 @given(steps=STEPS)
-@hypothesis_settings(max_examples=400, deadline=None)
+@hypothesis_settings(max_examples=150, deadline=None)
 def test_what_is_sent_never_exceeds_the_windows_and_arrives_in_order(steps: list[Step]) -> None:
     sender = Sender()
     for what, number, size in steps:

@@ -125,7 +125,7 @@ def head_of(event: h11.Request | h11.Response) -> Head:
     return head
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(raws=st.lists(st.sampled_from(GOOD), min_size=1, max_size=2), damages=DAMAGES)
 @example(raws=[GOOD[1]], damages=[(40, 0, b"\r\nTransfer-Encoding: chunked")])
 def test_requests(raws: list[bytes], damages: list[Damage]) -> None:
@@ -134,7 +134,7 @@ def test_requests(raws: list[bytes], damages: list[Damage]) -> None:
     assert theirs(raw, len(accepted)) == accepted
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(raws=st.lists(st.sampled_from(REPLIES), min_size=1, max_size=2), damages=DAMAGES)
 @example(raws=[REPLIES[2], REPLIES[1]], damages=[(25, 19, b"")])
 @example(raws=[REPLIES[2], REPLIES[0]], damages=[(25, 19, b""), (10, 1, b"3")])

@@ -224,8 +224,10 @@ class ServerConnection(asyncio.Protocol):
     def expire(self) -> None:
         """It did not happen."""
         self.due = _NEVER
-        if self._lingering or not self._may_write:
+        if not self._may_write:
             cut(self.wire)
+        elif self._lingering:
+            self.wire.abort()
         elif self.turned_away:
             self.wire.close()
         elif self._parser.partial or self._first:

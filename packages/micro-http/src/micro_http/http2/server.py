@@ -161,7 +161,10 @@ class HTTP2Server(Driver):
         now = self.listener.clock()
         if self._lingering or self._read_due <= now or self._settle_due <= now:
             self.due = _NEVER
-            cut(self.wire)
+            if self._read_due <= now:
+                cut(self.wire)
+            else:
+                self.wire.abort()
             return
         if self._frame_due <= now:
             self.link.fail(code.ENHANCE_YOUR_CALM, "a frame did not arrive in time")
