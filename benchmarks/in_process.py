@@ -116,6 +116,10 @@ class _Echo:
     async def echo(self, request: _Payload) -> _Payload:
         return request
 
+    async def waits(self, request: _Payload) -> _Payload:
+        await asyncio.sleep(0)
+        return request
+
 
 async def of_calls(one: Callable[[], Awaitable[object]], calls: int, callers: int) -> float:
     """CPU seconds a call, so many at once."""
@@ -157,7 +161,11 @@ async def measured(calls: int, callers: int) -> Figures:
         async def one() -> object:
             return await client.call("bench", "Echo.Echo", payload, _Payload)
 
+        async def waiting() -> object:
+            return await client.call("bench", "Echo.Waits", payload, _Payload)
+
         figures["whole"] = await of_calls(one, calls, callers)
+        figures["whole, handler waits"] = await of_calls(waiting, calls, callers)
         request = ours.seen[0]
         ours.answer = Message({":status": "200", "content-type": "application/json"}, request.body)
         figures["client"] = await of_calls(one, calls, callers)

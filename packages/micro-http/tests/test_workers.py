@@ -12,7 +12,7 @@ import pytest
 from micro_conformance import eventually
 from micro_core.loan import borrow
 from micro_http.loops import AsyncioLoop
-from micro_http.workers import Workers
+from micro_http.workers import _APART, Workers
 
 pytestmark = pytest.mark.anyio
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
@@ -46,6 +46,13 @@ class Log:
         await event.wait()
         assert _own() in self.tasks
         self.lines.append(seen.get())
+
+    async def settle(self) -> None:
+        """Work that waited is followed by work in tasks of its own, for a while; then all is as it was."""
+        for _ in range(_APART):
+            self.workers.spawn(self.brief())
+        await self.until(len(self.lines) + _APART)
+        del self.lines[-_APART:], self.tasks[-_APART:]
 
     async def until(self, count: int) -> None:
         await eventually(lambda: len(self.lines) >= count, within=5)
@@ -82,6 +89,24 @@ async def test_what_waits_has_a_task_that_nobody_else_is_given() -> None:
     await log.until(7)
     for waited in (0, 2, 4):
         assert log.tasks[waited] not in log.tasks[waited + 1 :]
+
+
+async def test_work_behind_some_that_waits_has_a_task_to_itself_for_a_while() -> None:
+    log, event = Log(), anyio.Event()
+    log.workers.spawn(log.waits(event))
+    for number in range(5):
+        log.workers.spawn(log.brief(number))
+    await log.until(5)
+    assert log.lines == list(range(5))
+    assert len(set(log.tasks)) == 6
+    await log.settle()
+    for number in range(5, 10):
+        log.workers.spawn(log.brief(number))
+    await log.until(10)
+    assert log.lines == list(range(10))
+    assert len(set(log.tasks[6:])) == 1
+    event.set()
+    await log.until(11)
 
 
 async def test_context_variables_are_those_of_the_beginning_and_stay_with_who_set_them() -> None:
@@ -134,27 +159,25 @@ async def test_a_failure_behind_a_wait_is_logged_too(caplog: pytest.LogCaptureFi
         await eventually(lambda: "a background task failed" in caplog.text, within=5)
 
 
-async def test_a_cancellation_that_comes_too_late_hits_nobody_else() -> None:
+@pytest.mark.parametrize("lent", [False, True])
+async def test_a_cancellation_that_comes_too_late_hits_nobody_else(lent: bool) -> None:
     log, event = Log(), anyio.Event()
 
     async def cancels() -> None:
-        _own().cancel()
-        log.lines.append("cancelled")
-
-    async def lent() -> None:
         scope = borrow()
         assert scope is not None
-        scope.cancel()
+        if lent:
+            scope.cancel()
+        else:
+            _own().cancel()
         log.lines.append("cancelled")
 
-    for bad in (cancels, lent):
-        log.workers.spawn(bad())
-        log.workers.spawn(log.waits(event))
-    await log.until(2)
-    await eventually(lambda: len(log.tasks) == 2, within=5)
+    log.workers.spawn(cancels())
+    log.workers.spawn(log.waits(event))
+    await eventually(lambda: len(log.tasks) == 1, within=5)
     event.set()
-    await log.until(4)
-    assert log.lines == ["cancelled", "cancelled", "nothing", "nothing"]
+    await log.until(2)
+    assert log.lines == ["cancelled", "nothing"]
 
 
 async def test_a_lent_scope_cancels_who_borrowed_it_and_is_not_lent_again() -> None:
@@ -177,6 +200,7 @@ async def test_a_lent_scope_cancels_who_borrowed_it_and_is_not_lent_again() -> N
     await log.until(1)
     scopes[0].cancel()
     await log.until(2)
+    await log.settle()
     log.workers.spawn(cancelled())
     await eventually(lambda: len(scopes) == 2, within=5)
     assert scopes[1] is not scopes[0]

@@ -1,12 +1,14 @@
 """Runs coroutines in tasks of asyncio, one after another in the same task as long as none of them waits.
 
     spawn ─▶ queue ─▶ the task that takes work begins the next ─▶ it ends at once: the task begins the next
-                                                               └▶ it waits: the task is its own, another takes work
+                                                               └▶ it waits: the task is its own
 
 A task and a cancel scope for each call cost three times as much as this. A task whose call waited for something is not
 used again: a timeout, a scope or a cancellation may have been left behind in it, and someone may know it as that
 call's. So calls share a task where each but the last ended before anything else could happen. Each runs in a context
 of its own, a copy of the one in which the loop was asked for.
+
+Where calls wait, nothing is gained: after one that did, so many get tasks of their own, before it is tried again.
 
 The task that takes work sleeps when there is none, and ends when there was none for a while.
 """
@@ -26,6 +28,7 @@ from micro_core.loan import Loan, lend
 
 _log = logging.getLogger("micro.http")
 _AT_ONCE = 64
+_APART = 16
 _IDLE = 0.2
 Work: TypeAlias = Coroutine[Any, Any, None]
 
@@ -33,7 +36,7 @@ Work: TypeAlias = Coroutine[Any, Any, None]
 class Workers:
     """The tasks of one loop."""
 
-    __slots__ = ("_asleep", "_context", "_loop", "_staying", "_taken", "_taking", "_tasks", "_timer", "_work")
+    __slots__ = ("_apart", "_asleep", "_context", "_loop", "_staying", "_taken", "_taking", "_tasks", "_timer", "_work")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -44,10 +47,14 @@ class Workers:
         self._asleep: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._taken = 0
+        self._apart = 0
         self._staying = True
 
-    def spawn(self, work: Work) -> Work:
-        """Runs a coroutine, which must not raise, soon; returns it."""
+    def spawn(self, work: Work) -> object:
+        """Runs a coroutine, which must not raise, soon. The caller keeps what is returned."""
+        if self._apart:
+            self._apart -= 1
+            return self._loop.create_task(work, context=self._context.copy())
         self._work.append(work)
         if self._asleep is not None:
             self._wake(self._asleep)
@@ -96,13 +103,22 @@ class Workers:
                 loan.open = True
                 awaited = own.run(work.send, None)
                 loan.open = False
-                self._hand_over(task)
+                self._part()
                 await _go_on(work, own, awaited)
             except StopIteration:
                 continue
             except Exception:
                 _log.exception("a background task failed")
             return
+
+    def _part(self) -> None:
+        """The work that was begun waits, and what comes next may well do, too."""
+        self._taking = self._asleep = None
+        self._apart = _APART
+        while self._work:
+            task = self._loop.create_task(self._work.popleft(), context=self._context.copy())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def _hand_over(self, task: asyncio.Task[None]) -> None:
         """That task takes no more work."""
