@@ -28,7 +28,7 @@ from micro_core.loan import Loan, lend
 
 _log = logging.getLogger("micro.http")
 _AT_ONCE = 64
-_APART = 16
+_APART = 64
 _IDLE = 0.2
 Work: TypeAlias = Coroutine[Any, Any, None]
 
