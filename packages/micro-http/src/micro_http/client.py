@@ -35,9 +35,6 @@ from micro_http.write import counted, header_block, request_start
 
 _SWEEP = 0.02
 _POOLS = 1024
-_ALONE = 2
-"""Calls at a time that go over HTTP/1.1 though the peer speaks HTTP/2: alone they are quicker there."""
-
 _ONCE_MORE = (False, False, True)
 """Tries of a call whose connections are left by the peer at that very moment; whether it is the last."""
 
@@ -49,7 +46,7 @@ class HTTP2(Enum):
     """When a client speaks HTTP/2."""
 
     AUTO = "auto"
-    """To servers that said they do; without TLS for more calls than one or two at a time, with TLS for all."""
+    """To servers that said they do: for streams, and for more calls at a time than are quicker alone."""
     ALWAYS = "always"
     """Without TLS unasked; with TLS as `AUTO`."""
     NEVER = "never"
@@ -86,7 +83,8 @@ class HTTPClient:
         self._tls = tls
         self._secure: Secure | None = None
         self.http2 = {HTTP2.AUTO: None, HTTP2.ALWAYS: None if tls else True, HTTP2.NEVER: False}[http2]
-        self._alone = _ALONE if tls is None and http2 is not HTTP2.ALWAYS else 0
+        self._shares = tls is not None or http2 is HTTP2.ALWAYS
+        self._alone = 0
         self._http2_names = Names()
         self.multiplexed: set[HTTP2Client] = set()
         self._pools: dict[str | tuple[str, str | None], Pool] = {}
@@ -99,6 +97,7 @@ class HTTPClient:
         if self._tls is not None:
             self._tls.open()
         self._loop = current_loop()
+        self._alone = 0 if self._shares else self._loop.alone
         if self._tls is not None:
             self._secure = Secure(self._loop, self._tls, self._dial_timeout)
         return self

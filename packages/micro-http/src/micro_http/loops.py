@@ -103,12 +103,14 @@ class Loop(ABC):
         waiter: makes a new one.
         spawn: runs a coroutine, which must not raise, as if in a task of its own. The caller keeps what is returned.
         soon: calls a function in the loop's next turn; None where wires gather what is written in one turn anyway.
+        alone: calls at a time to one address that are quicker on a connection of HTTP/1.1 each than on one of HTTP/2.
     """
 
     clock: Clock
     waiter: Callable[[], Waiter]
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     soon: Callable[[Callable[[], None]], object] | None
+    alone: int
 
     @abstractmethod
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
@@ -141,6 +143,7 @@ class AsyncioLoop(Loop):
         self._workers = Workers(self._loop)
         self.spawn = self._workers.spawn
         self.soon = self._loop.call_soon
+        self.alone = 64
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
         """See `Loop`."""

@@ -67,6 +67,7 @@ class TrioLoop(Loop):
         self.waiter = TrioWaiter
         self.spawn = _start
         self.soon = None
+        self.alone = 2  # each connection costs two tasks
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
         """See `Loop`."""

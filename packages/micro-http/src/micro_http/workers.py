@@ -27,7 +27,9 @@ import anyio
 from micro_core.loan import Loan, lend
 
 _log = logging.getLogger("micro.http")
-_AT_ONCE = 64
+_AT_ONCE = 8
+"""Calls in one turn of the loop, whose replies are written at its end: more, and both ends wait for each other."""
+
 _APART = 64
 _IDLE = 0.2
 Work: TypeAlias = Coroutine[Any, Any, None]
