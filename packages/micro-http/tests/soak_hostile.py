@@ -1,7 +1,7 @@
 """Hostile peers by the thousand: `python soak_hostile.py [--peers 4000]`, `nox -s hostile`; three minutes.
 
-A server in a process of its own, with the limits that everybody has. Slow peers of each kind hold connections, then
-each flood of HTTP/2 runs by itself, while a healthy client calls on. Prints when peers were cut, after how many frames
+A server in a process of its own, with the limits that everybody has. Each flood of HTTP/2 runs by itself, then slow
+peers of each kind hold connections, while a healthy client calls on. Prints when peers were cut, after how many frames
 GOAWAY came, what the server's memory grew by, and the healthy calls beside those before. Ends with 1 where a healthy
 call failed, a head was not cut in 5 s or a body in 15 s, GOAWAY took 1,000 frames, or memory grew by over 32 MiB.
 """
@@ -40,7 +40,9 @@ LARGE = [*REQUEST[:2], (":path", "/large")]
 def zero_window(at: int) -> bytes:
     """Large replies that no window lets through, each byte of which is asked for by itself."""
     first = PREFACE + settings(window=0) + b"".join(head(number, fields=LARGE, end=True) for number in range(1, 401, 2))
-    return first if at == 0 else window(1 + 2 * (at % 200), 1)
+    if at == 0:
+        return first
+    return window(1 + 2 * (at % 200), 1) if at > 1000 else b""  # first, the replies are made
 
 
 FLOODS: dict[str, Callable[[int], bytes]] = {**NUISANCES, **REFUSED_HEADS, "zero and tiny windows": zero_window}
@@ -65,9 +67,9 @@ async def serve() -> None:
         await asyncio.Event().wait()
 
 
-def rss(pid: int) -> float:
-    """Resident MiB of a process."""
-    line = next(one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("VmRSS"))
+def memory(pid: int, which: str = "VmRSS") -> float:
+    """Resident MiB of a process; the most that it ever had: VmHWM."""
+    line = next(one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith(which))
     return int(line.split()[1]) / 1024
 
 
@@ -167,7 +169,7 @@ async def flood(address: str, make: Callable[[int], bytes]) -> int | None:
         return None
     last = int.from_bytes(read[at + 6 : at + 10])
     each = len(list(frames(make(1))))
-    return min(sent, (last + 1) // 2 * each) if last > 1 else sent
+    return min(sent, (last + 1) // 2 * each) if last > 1 and each else sent
 
 
 async def _some(reader: asyncio.StreamReader) -> bytes | None:
@@ -184,10 +186,18 @@ async def measure(address: str, pid: int, count: int, told: Callable[[], str]) -
     told()
     await asyncio.sleep(5)
     words = [told()]
-    say(f"healthy calls before: {words[-1]}; {rss(pid):.1f} MiB")
+    say(f"healthy calls before: {words[-1]}; {memory(pid):.1f} MiB")
+    good = True
+    base = memory(pid)
+    for name, make in FLOODS.items():
+        sent = await flood(address, make)
+        grown = memory(pid, "VmHWM") - base
+        good &= sent is not None and sent <= 1000 and grown <= 32
+        say(f"  {name:34} GOAWAY after {sent} frames; at most {grown:+.1f} MiB so far")
+    words.append(told())
+    say(f"healthy calls beside floods: {words[-1]}; {memory(pid):.1f} MiB")
     slow = Slow()
     await slow.run(address, count)
-    good = True
     for at, (name, cut) in enumerate(slow.cut.items()):
         limit, opened = LIMIT.get(name, 5.0), len(range(at, count, len(SLOW)))
         if "read" in name:  # what they do not read hides the end from them
@@ -199,15 +209,7 @@ async def measure(address: str, pid: int, count: int, told: Callable[[], str]) -
     good &= left <= 0
     say(f"  {left} of them are left at the server")
     words.append(told())
-    say(f"healthy calls beside {count} slow peers: {words[-1]}; {rss(pid):.1f} MiB")
-    base = rss(pid)
-    for name, make in FLOODS.items():
-        sent = await flood(address, make)
-        grown = rss(pid) - base
-        good &= sent is not None and sent <= 1000 and grown <= 32
-        say(f"  {name:34} GOAWAY after {sent} frames; {grown:+.1f} MiB")
-    words.append(told())
-    say(f"healthy calls beside floods: {words[-1]}; {rss(pid):.1f} MiB")
+    say(f"healthy calls beside {count} slow peers: {words[-1]}; {memory(pid):.1f} MiB")
     return good and all(word.startswith("0 of ") for word in words)
 
 
