@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from micro_core import Endpoint, Filter, Node, NodeSet, Outcome, ServiceRecord, Snapshot
 from micro_discovery.host import HOST_KEY
@@ -143,10 +143,10 @@ class Model:
     def report(self, key: str, outcome: Outcome) -> None:
         if outcome is REFUSED:
             self.refused.add(key)
+            if self.doubted and self.known <= self.refused:
+                self.known, self.doubted = set(), False
         elif outcome is not Outcome.CANCELLED:
             self.refused.discard(key)
-        if self.doubted and self.known <= self.refused:
-            self.known, self.doubted = set(), False
 
     def snapshot(self, listed: set[str], departed: set[str], stale: bool) -> None:
         if stale:
@@ -162,6 +162,15 @@ class Model:
 
 
 @settings(max_examples=300, deadline=None)
+@example(
+    [
+        ("snapshot", {"a", "b", "c"}, set(), False, "a", Outcome.OK),
+        ("snapshot", set(), set(), False, "a", Outcome.OK),
+        ("report", set(), set(), False, "c", REFUSED),
+        ("snapshot", set(), {"a", "b"}, False, "a", Outcome.OK),
+        ("report", set(), set(), False, "a", Outcome.OK),
+    ]
+)
 @given(STEPS)
 def test_any_sequence_and_the_same_object_exactly_while_nothing_changed(steps: list[Step]) -> None:
     nodes, model, last, before = made(), Model(), None, set[str]()
