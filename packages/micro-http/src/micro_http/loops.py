@@ -63,6 +63,19 @@ class Wire(Protocol):
         """`socket`, `peername`, or the default."""
 
 
+def half_closed(wire: Wire) -> bool:
+    """Ends this direction, so that the peer can read the other to its end; False where that closed all of it."""
+    if wire.can_write_eof():
+        try:
+            wire.write_eof()
+        except (OSError, RuntimeError):
+            pass
+        else:
+            return True
+    wire.close()
+    return False
+
+
 class Waiter(Protocol):
     """A value that one task waits for: the part of asyncio's future that is used."""
 

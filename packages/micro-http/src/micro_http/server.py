@@ -24,7 +24,7 @@ from micro_core import Accept, Message, Peer, Reset, StreamCall, UnaryCall
 from micro_http.address import format_address
 from micro_http.exchange import PipeExchange
 from micro_http.http2.frames import PREFACE
-from micro_http.loops import Wire
+from micro_http.loops import Wire, half_closed
 from micro_http.names import WireNames
 from micro_http.parse import Parser
 from micro_http.pipe import Pipe
@@ -367,15 +367,8 @@ class ServerConnection(asyncio.Protocol):
         if self._paused:
             self._paused = False
             self.wire.resume_reading()
-        if not self.wire.can_write_eof():
-            self.wire.close()
-            return
-        try:
-            self.wire.write_eof()
-        except (OSError, RuntimeError):
-            self.wire.close()
-            return
-        self._hurry(_LINGER)
+        if half_closed(self.wire):
+            self._hurry(_LINGER)
 
     # Streams
 

@@ -293,8 +293,8 @@ class TLSWire(asyncio.Protocol):
         return False
 
     def write_eof(self) -> None:
-        """Not to be called. Raises NotImplementedError."""
-        raise NotImplementedError("TLS has no half-close")
+        """Closes, since TLS has no half-close; see `can_write_eof`."""
+        self.close()
 
     def close(self) -> None:
         """See `Wire`."""

@@ -16,7 +16,7 @@ from micro_http.http2.driver import Driver
 from micro_http.http2.ends import ServerLink
 from micro_http.http2.served import ServedStream
 from micro_http.http2.streams import Bounds
-from micro_http.loops import Wire
+from micro_http.loops import Wire, half_closed
 from micro_http.silence import cut
 
 if TYPE_CHECKING:
@@ -203,13 +203,9 @@ class HTTP2Server(Driver):
         if self._lingering or self._lost:
             return
         self._lingering = True
-        try:
-            self.wire.write_eof()
-        except (OSError, RuntimeError, NotImplementedError):
-            self.wire.close()
-            return
-        self.due = self.listener.clock() + _LINGER
-        self.listener.watch(self)
+        if half_closed(self.wire):
+            self.due = self.listener.clock() + _LINGER
+            self.listener.watch(self)
 
     def ended(self) -> None:
         """A call has ended."""
