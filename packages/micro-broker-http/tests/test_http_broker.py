@@ -75,7 +75,7 @@ async def test_what_is_published_before_the_registry_tells_of_a_subscriber_reach
     before, after = tools.Inbox(), tools.Inbox()
     async with make() as publisher, make() as other:
         await publisher.publish("t", tools.text("before anyone"), deadline=tools.soon())
-        await anyio.sleep(0.005)
+        await publisher.flush(tools.soon())
         for number in range(5):
             await other.subscribe("t", after, ALL)
             await publisher.publish("t", tools.text(str(number)), deadline=tools.soon())

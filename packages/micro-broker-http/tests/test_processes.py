@@ -85,7 +85,8 @@ async def test_no_event_is_lost_while_members_of_a_queue_are_killed(
         async with anyio.create_task_group() as group:
             group.start_soon(publish)
             for _ in range(3):
-                await anyio.sleep(0.2)
+                before = set(queue.handled)
+                await tools.until(lambda before=before: queue.handled.keys() > before or set(queue.handled) == expected)
                 await anyio.to_thread.run_sync(queue.kill)  # still registered
                 await registry.register(await anyio.to_thread.run_sync(queue.start), ttl=60)
         await publisher.flush(tools.soon(10))
