@@ -254,6 +254,13 @@ async def test_a_body_that_does_not_come_ends_its_stream_and_not_the_connection(
         await eventually(lambda: [one for one in attacker.told if one.stream == 7], within=2)
 
 
+async def test_a_frame_that_does_not_arrive_is_not_forgotten_when_something_else_is_late() -> None:
+    async with attack(Limits(head_seconds=0.6, body_seconds=0.2)) as (attacker, _):
+        await attacker.send(OPENING + head(1) + data(1, b"x") + head(3)[:5])
+        await eventually(lambda: [one for one in attacker.resets() if one == (1, 0)], within=2)
+        await eventually(lambda: attacker.goaway() is not None, within=3)
+
+
 async def test_a_frame_in_its_time_is_not_cut_however_busy_the_connection() -> None:
     async with attack(QUICK) as (attacker, _):
         raw = OPENING + b"".join(head(at, end=True) for at in range(1, 81, 2))

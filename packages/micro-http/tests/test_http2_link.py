@@ -434,3 +434,13 @@ def test_a_stream_is_told_though_its_fault_is_the_last_straw() -> None:
             break
     assert rig.link.failed
     assert [note[0] for note in rig.notes] == [stream.number for stream in streams]
+
+
+def test_the_reserved_bit_of_a_streams_number_is_ignored() -> None:
+    rig = Rig()
+    indexed = b"\x83\x86\x84"  # remembered when it comes again, and then taken together with its body
+    for number in (1, 3, 5, 7):
+        bit = 0x80000000 if number == 5 else 0
+        raw = frame(HEADERS, END_HEADERS, number | bit, indexed) + frame(DATA, END_STREAM, number | bit, b"x")
+        assert outcome(rig.hears(raw)) == "fine"
+    assert rig.link.last == 7

@@ -71,6 +71,7 @@ class Link(Control):
         pos, end, unpack = 0, len(data), fr.HEADER.unpack_from
         while end - pos >= 9:
             first, flags, number = unpack(data, pos)
+            number &= 0x7FFFFFFF  # the first bit is reserved (RFC 9113 §4.1)
             size = first >> 8
             if size > fr.MIN_FRAME_SIZE:
                 raise Fault(code.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
@@ -90,9 +91,9 @@ class Link(Control):
                 ):
                     pos = after
                     continue
-                self._handlers.get(kind, self._on_unknown)(number & 0x7FFFFFFF, flags, payload)
+                self._handlers.get(kind, self._on_unknown)(number, flags, payload)
             except StreamFault as fault:
-                self.reset(number & 0x7FFFFFFF, fault.code, str(fault))
+                self.reset(number, fault.code, str(fault))
             if self.failed:
                 return
         self._rest = data[pos:]
@@ -144,7 +145,7 @@ class Link(Control):
 
     def _check_sequence(self, kind: int, flags: int, number: int) -> None:
         if self._fragment_of:
-            if kind != fr.CONTINUATION or number & 0x7FFFFFFF != self._fragment_of:
+            if kind != fr.CONTINUATION or number != self._fragment_of:
                 raise Fault(code.PROTOCOL_ERROR, "a head is not continued")
         elif kind != fr.SETTINGS or flags & fr.ACK:
             raise Fault(code.PROTOCOL_ERROR, "the first frame is not SETTINGS")

@@ -167,11 +167,11 @@ class HTTP2Server(Driver):
                 self.wire.abort()
             return
         if self._frame_due <= now:
+            self._frame_due = _NEVER
             self.link.fail(code.ENHANCE_YOUR_CALM, "a frame did not arrive in time")
         for stream, due in tuple(self.timed.items()):
             if due <= now:
                 stream.expire()
-        self._frame_due = _NEVER
         self.rest()
         self.flush()
 
