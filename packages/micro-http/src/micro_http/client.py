@@ -130,9 +130,9 @@ class HTTPClient:
         stream. `verify_name` is the service that is called, see `TLS`.
 
         Raises:
-            TransportError: `processed=False` when nothing was written (the dial failed), else True; reason DEADLINE at
-                the deadline, PROTOCOL for a reply that cannot be parsed, LIMIT for one over a limit, GONE
-                when the peer closed.
+            TransportError: `processed=False` when the peer cannot have acted on it (the dial failed, or it refused the
+                call), else True; reason DEADLINE at the deadline, PROTOCOL for a reply that cannot be parsed, LIMIT for
+                one over a limit, GONE when the peer closed.
             ValueError: a header that would not be one, or a malformed address. Nothing was written.
         """
         loop = self._loop or self._running()
@@ -213,7 +213,14 @@ class HTTPClient:
     async def exchange(
         self, address: str, head: Head, *, verify_name: str | None = None, deadline: float
     ) -> Exchange | None:
-        """A stream over HTTP/2, or None where the peer speaks HTTP/1.1, or, without TLS, has not said yet."""
+        """A stream over HTTP/2, or None where the peer speaks HTTP/1.1, or, without TLS, has not said yet.
+
+        `deadline` is in seconds of the loop's clock, and bounds the dial alone.
+
+        Raises:
+            TransportError: `processed=False`: there is no connection.
+            ValueError: a head that cannot be written, or a malformed address.
+        """
         pool = self._pool_of(address, verify_name)
         if pool.http2 is None and pool.name is not None:
             connection = await self._first(pool, deadline)

@@ -60,7 +60,7 @@ class Wire(Protocol):
         """Sets how much may wait before the protocol is told."""
 
     def get_extra_info(self, name: str, default: Any = None, /) -> Any:
-        """`socket`, `peername`, or the default."""
+        """`socket`, `peername`, under TLS `identity` (the peer's verified name), or the default."""
 
 
 def half_closed(wire: Wire) -> bool:

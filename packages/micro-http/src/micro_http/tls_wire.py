@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
-from micro_http.loops import Loop, Timer, Waiter, Wire
+from micro_http.loops import Loop, Timer, Waiter, Wire, half_closed
 from micro_http.tls_faults import why_not
 from micro_http.write import CLOSE, counted, reply_start
 
@@ -309,13 +309,10 @@ class TLSWire(asyncio.Protocol):
         self._closing = True
         if self._raw.is_closing():
             return
-        if self._name is not None or not self._raw.can_write_eof():
+        if self._name is not None:
             self._raw.close()
             return
-        try:
-            self._raw.write_eof()
-        except (OSError, RuntimeError):
-            self._raw.close()
+        if not half_closed(self._raw):
             return
         self._raw.resume_reading()
         if self._timer is not None:

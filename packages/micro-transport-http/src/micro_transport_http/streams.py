@@ -184,9 +184,9 @@ class ServerExchange(PipeExchange):
 class ClientExchange(Exchange):
     """The client's side of one stream."""
 
-    __slots__ = ("_client", "_ended", "_names", "_over", "_pipe", "_received", "_start", "_stub")
+    __slots__ = ("_block", "_client", "_ended", "_names", "_over", "_pipe", "_received", "_start", "_stub")
 
-    def __init__(self, client: HTTPClient, pipe: Pipe, start: bytes, head: Head, peer: Peer) -> None:
+    def __init__(self, client: HTTPClient, pipe: Pipe, start: bytes, block: bytes, head: Head, peer: Peer) -> None:
         self.request = head
         self.reply = {}
         self.trailer = {}
@@ -195,7 +195,8 @@ class ClientExchange(Exchange):
         self._client = client
         self._names = client.names
         self._start = start
-        self._stub = start + header_block(client.names, head)
+        self._block = block
+        self._stub = start + block
         self._ended = False
         self._over = False
         self._received = False
@@ -203,7 +204,7 @@ class ClientExchange(Exchange):
     async def open(self, opening: bytes) -> None:
         """Sends the opening message."""
         start = self._start + ASKS if self._client.asks(self.peer.address) else self._start
-        await self._pipe.send(_post(start + header_block(self._names, self.request), opening))
+        await self._pipe.send(_post(start + self._block, opening))
 
     async def send(self, body: Buffer) -> None:
         """See `Exchange.send`."""
@@ -287,8 +288,8 @@ async def opened(
 ) -> ClientExchange:
     """Dials and sends the opening message; see `Transport.open`."""
     start = request_start(head.get(":method", "POST"), head.get(":path", "/"), client.host_of(address))
-    header_block(client.names, head)
+    block = header_block(client.names, head)  # raises before anything is dialled
     pipe = await client.pipe(address, verify_name=verify_name, deadline=deadline)
-    exchange = ClientExchange(client, pipe, start, head, Peer(address, pipe.identity, "http/1.1"))
+    exchange = ClientExchange(client, pipe, start, block, head, Peer(address, pipe.identity, "http/1.1"))
     await exchange.open(bytes(opening))
     return exchange

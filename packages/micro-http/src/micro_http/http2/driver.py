@@ -23,6 +23,7 @@ class Driver(asyncio.Protocol):
     Attributes:
         may_write: whether the wire takes more.
         senders: who waits until it does.
+        holding: whether what is said waits for a `flush` that is sure to come.
         silent: whether nothing has arrived since this was set.
     """
 

@@ -59,7 +59,10 @@ class Link(Control):
     # Reading
 
     def receive(self, data: bytes) -> None:
-        """Takes what arrived. A peer that broke the protocol is told, and `failed` is set: write `out`, then close."""
+        """Takes what arrived.
+
+        A peer that broke the protocol is told, and `failed` is set: write what `collect` gives, then close.
+        """
         if self.failed:
             return
         try:

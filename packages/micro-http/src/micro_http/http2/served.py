@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from micro_http.http2.server import HTTP2Server
 
 _log = logging.getLogger("micro.http")
-_NEVER = float("inf")
 _OK = (":status", "200")
 _REFUSED = 9
 """A head that is refused is more of a nuisance than its answer excuses."""
