@@ -140,6 +140,13 @@ class TestOptions:
             ),
             pytest.param(
                 "",
+                {"MICRO_CLIENT_REQUEST_TIMEOUT": "5x"},
+                "MICRO_CLIENT_REQUEST_TIMEOUT in the environment: expected a duration such as 5, 0.5, 200ms, 5s or "
+                "1m30s, not '5x'",
+                id="duration-of-what-nobody-used-yet",
+            ),
+            pytest.param(
+                "",
                 {"MICRO_SERVER_ADDRESS": "8080"},
                 "MICRO_SERVER_ADDRESS in the environment: cannot listen: '8080' is not an address: "
                 "expected host:port, for example 127.0.0.1:8080",

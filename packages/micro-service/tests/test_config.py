@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -286,9 +288,22 @@ def test_metadata_is_pairs() -> None:
 
 def test_options_make_a_kind_load_at_start_where_a_person_wrote_them() -> None:
     assert not config().written("broker")
-    assert not config(MICRO_BROKER_ADDRESS=":1").written("broker")
+    assert config(MICRO_BROKER_ADDRESS=":1").written("broker")
     assert config(MICRO_BROKER_HTTP_ADDRESS=":1").written("broker")
     assert config({"broker.address": ":1"}).written("broker")
+
+
+def test_a_variable_for_whichever_plugin_is_chosen_does_not_ask_for_one_that_is_not_installed() -> None:
+    program = (
+        "import importlib_metadata as metadata\n"
+        "everything = metadata.distributions\n"
+        "metadata.distributions = lambda: (one for one in everything() if one.name != 'micro-broker-http')\n"
+        "from micro.config import Config\n"
+        "print(Config('x', environment={'MICRO_BROKER_ADDRESS': ':1'}).written('broker'),"
+        " Config('x', environment={'MICRO_BROKER': 'http'}).written('broker'))"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+    assert told.stdout.split() == ["False", "True"]
 
 
 class Foreign:

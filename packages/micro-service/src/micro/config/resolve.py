@@ -139,12 +139,16 @@ class Config:
         return Choice(kind, name, entry.source, entry.origin)
 
     def written(self, kind: str) -> bool:
-        """Whether the kind must be loaded at start: a person chose it, or gave options for it other than generally."""
+        """Whether the kind must be loaded at start: a person chose it, or gave options for it.
+
+        Variables for whichever plugin is chosen may be meant for other programs: they do not ask for a default that is
+        not installed.
+        """
         chosen = self.choice(kind)
+        installed = chosen.name in installed_names(kind)
         return chosen.explicit or any(
-            entry.option and (entry.plugin == chosen.name or (not entry.plugin and entry.origin != Origin.ENVIRONMENT))
-            for entry in self._entries
-            if entry.kind == kind
+            installed or entry.plugin or entry.origin is not Origin.ENVIRONMENT
+            for entry in self._of_plugin(kind, chosen.name)
         )
 
     def plugin(self, kind: str) -> Chosen:
