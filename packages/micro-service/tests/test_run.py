@@ -136,25 +136,28 @@ def test_a_second_signal_ends_it_at_once(start: Start) -> None:
     assert "Traceback" not in err
 
 
+BLOCKING = """
+import contextlib, time
+@service.handler
+class Block:
+    def block(self, seconds: float) -> float:
+        print("blocking", flush=True)
+        time.sleep(seconds)
+        return seconds
+@service.lifespan
+async def life():
+    async with anyio.create_task_group() as tasks:
+        async def call():
+            with contextlib.suppress(micro.errors.ServiceUnavailable):
+                await service.client.call("greeter", "Block.Block", 30.0, float, timeout=30)
+        service.after_start(lambda: tasks.start_soon(call))
+        yield
+micro.run(service)
+"""
+
+
 def test_a_second_signal_waits_for_no_thread(start: Start) -> None:
-    program = """
-    import time
-    @service.handler
-    class Block:
-        def block(self, seconds: float) -> float:
-            print("blocking", flush=True)
-            time.sleep(seconds)
-            return seconds
-    @service.lifespan
-    async def life():
-        async with anyio.create_task_group() as tasks:
-            @service.after_start
-            def call():
-                tasks.start_soon(service.client.call, "greeter", "Block.Block", 30.0, float)
-            yield
-    micro.run(service)
-    """
-    process = start(program)
+    process = start(BLOCKING, MICRO_STOP_DRAIN="60s")
     wait_for(process, "ready")
     wait_for(process, "blocking")
     process.send_signal(signal.SIGTERM)
@@ -163,6 +166,22 @@ def test_a_second_signal_waits_for_no_thread(start: Start) -> None:
     process.send_signal(signal.SIGTERM)
     assert ended(process)[0] == 128 + signal.SIGTERM
     assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("backend", "number", "code"),
+    [("asyncio", signal.SIGTERM, 0), ("uvloop", signal.SIGINT, 128 + signal.SIGINT), ("trio", signal.SIGTERM, 0)],
+)
+def test_a_thread_that_outlives_the_drain_is_left_behind(
+    start: Start, backend: str, number: signal.Signals, code: int
+) -> None:
+    process = start(BLOCKING, MICRO_BACKEND=backend, MICRO_STOP_DRAIN="200ms")
+    wait_for(process, "ready")
+    wait_for(process, "blocking")
+    began = time.monotonic()
+    process.send_signal(number)
+    assert ended(process)[:2] == (code, "stopped\n")
+    assert time.monotonic() - began < 5
 
 
 def test_a_signal_while_it_starts_ends_it(start: Start) -> None:
