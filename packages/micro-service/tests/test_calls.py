@@ -394,6 +394,18 @@ async def test_a_proxy_bounds_unary_calls_and_carries_metadata(memory: Kinds) ->
         assert handler.seen[0].metadata == {"who": "me"}
 
 
+async def test_a_streams_timeout_begins_when_it_is_opened(memory: Kinds) -> None:
+    memory["options"]["client.lookup_timeout"] = 60
+    async with micro.Client(**memory) as client:
+        say = client.proxy(Say, "greeter", timeout=0.1)
+        made = say.count(1), say.chat(values(["a"])), client.stream("greeter", "Say.Count", int, timeout=0.1)
+        with anyio.fail_after(5):
+            for opening in (lambda: anext(made[0]), lambda: anext(made[1]), made[2].__aenter__):
+                with pytest.raises(micro.errors.ServiceNotFound) as caught:
+                    await opening()
+                assert 0.09 <= caught.value.elapsed < 2
+
+
 async def slowly() -> AsyncIterator[int]:
     """For longer than the proxy's timeout, which bounds only the opening."""
     for number in range(3):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar, Unpack, cast, overload
 
 import anyio
@@ -228,22 +229,28 @@ class Caller:
     ) -> Stream[Any]:
         """A stream, opened by `async with client.stream(…) as stream:`.
 
-        `reply` is the type of the values received, `request` of those sent. `timeout` (seconds) bounds the whole
-        stream; without it the client's default bounds its opening, and its life has no bound. The rest is as for
-        `call`.
+        `reply` is the type of the values received, `request` of those sent. `timeout` (seconds, from its opening)
+        bounds the whole stream; without it the client's default bounds its opening, and its life has no bound. The
+        rest is as for `call`.
         """
         attributes = attributes_of(options, StreamOptions)
-        errors = options.get("errors", ())
+        errors, timeout, metadata = options.get("errors", ()), options.get("timeout"), options.get("metadata")
         check_named(errors)
-        call = self._outgoing.stream(
-            service, endpoint, options.get("request", Any), reply, options.get("timeout"), None, options.get("metadata")
-        )
-        for attribute, value in attributes.items():
-            setattr(call, attribute, value)
-        return Stream(call, self._open_stream, errors)
+        request = options.get("request", Any)
 
-    async def _open_stream(self, call: Call) -> Reply:
-        return await self._stream(call)
+        def made() -> Call:
+            call = self._outgoing.stream(service, endpoint, request, reply, timeout, None, metadata)
+            for attribute, value in attributes.items():
+                setattr(call, attribute, value)
+            return call
+
+        return Stream(partial(self._opened, made), errors)
+
+    async def _opened(self, made: Callable[[], Call]) -> OpenStream:
+        """A stream, whose time and surroundings are those in which it is opened."""
+        stream = (await self._stream(made())).stream
+        assert stream is not None, "a client's `stream` replies with a stream"
+        return stream
 
     async def publish(
         self,
@@ -312,16 +319,12 @@ class Caller:
 
     def _replies(
         self,
-        call: Call,
+        made: Callable[[], Call],
         first: Any,
         values: AsyncIterable[Any] | None,
         errors: Sequence[type[RPCError]] = (),
     ) -> Replies[Any]:
-        async def opener() -> OpenStream:
-            stream = (await self._stream(call)).stream
-            assert stream is not None, "a client's `stream` replies with a stream"
-            return stream
-
+        opener = partial(self._opened, made)
         return Replies(Exchanged(opener, first=first, values=values, spawn=self._spawn, errors=errors))
 
 

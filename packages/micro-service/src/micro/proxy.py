@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from micro_core import ConfigurationError, RPCError
+from micro_core import Call, ConfigurationError, RPCError
 from micro_core.errors import InternalServerError
 from micro_core.revival import check_named, raise_revived
 
@@ -66,18 +66,17 @@ class Target:
 
     def stream(self, caller: Caller, method: Method, first: Any, values: AsyncIterable[Any] | None) -> Replies[Any]:
         """A stream of a method: opened with the request `first`, or fed with `values`."""
-        call = caller._outgoing.stream(
-            self.service,
-            method.full_name(self.name),
-            method.request_type,
-            method.reply_type,
-            None,
-            self._timeout,
-            self._metadata,
-        )
-        for attribute, value in self._attributes:
-            setattr(call, attribute, value)
-        return caller._replies(call, first, values, self._errors)
+        name, request_type, reply_type = method.full_name(self.name), method.request_type, method.reply_type
+
+        def made() -> Call:
+            call = caller._outgoing.stream(
+                self.service, name, request_type, reply_type, None, self._timeout, self._metadata
+            )
+            for attribute, value in self._attributes:
+                setattr(call, attribute, value)
+            return call
+
+        return caller._replies(made, first, values, self._errors)
 
 
 class Proxy:

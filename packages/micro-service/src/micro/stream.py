@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from micro_core import Call, CallNext, EndOfStream, Head, Peer, Reset, RPCError
+from micro_core import EndOfStream, Head, Peer, Reset, RPCError
 from micro_core import Stream as OpenStream
 from micro_core.revival import raise_revived
 
-from micro.streaming import end_too
+from micro.streaming import Opener, end_too
 
 T = TypeVar("T")
 
@@ -24,10 +24,9 @@ class Stream(Generic[T]):
         RPCError: no node would open it.
     """
 
-    __slots__ = ("_call", "_ended", "_errors", "_open", "_stream")
+    __slots__ = ("_ended", "_errors", "_open", "_stream")
 
-    def __init__(self, call: Call, opener: CallNext, errors: Sequence[type[RPCError]] = ()) -> None:
-        self._call = call
+    def __init__(self, opener: Opener, errors: Sequence[type[RPCError]] = ()) -> None:
         self._open = opener
         self._errors = errors
         self._stream: OpenStream | None = None
@@ -35,11 +34,9 @@ class Stream(Generic[T]):
 
     async def __aenter__(self) -> Self:
         try:
-            reply = await self._open(self._call)
+            self._stream = await self._open()
         except RPCError as error:
             raise_revived(error, self._errors)
-        assert reply.stream is not None, "a client's `stream` replies with a stream"
-        self._stream = reply.stream
         return self
 
     async def __aexit__(
