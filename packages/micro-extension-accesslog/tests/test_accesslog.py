@@ -206,6 +206,13 @@ async def test_the_totals_are_those_of_one_service(hooks, host, lines):
 
 
 @pytest.mark.anyio
+async def test_a_service_that_served_and_called_nothing_has_no_totals(hooks, host, lines):
+    async with only(hooks.micro_lifespan(service=host)):
+        pass
+    assert lines() == []
+
+
+@pytest.mark.anyio
 async def test_nothing_is_logged_below_info(hooks, host, caplog):
     caplog.set_level(logging.WARNING, "micro.accesslog")
     await only(hooks.micro_client_middleware(service=host))(Call("users", "Users.Find"), answer)

@@ -156,7 +156,7 @@ def micro_subscriber_middleware(service: Host) -> SubscriberMiddleware:
 
 @hookimpl
 def micro_lifespan(service: Host) -> AbstractAsyncContextManager[None]:
-    """Logs the totals when the service stops."""
+    """Logs the totals when the service stops, unless there are none."""
     return _totals(service)
 
 
@@ -168,27 +168,32 @@ async def _totals(service: Host) -> AsyncIterator[None]:
         yield
     finally:
         log.removeHandler(totals)
-        log.info("%s in all: %s", service.name, totals)
+        if totals.lines:
+            log.info("%s in all: %s", service.name, totals)
 
 
 class Totals(logging.Handler):
-    """Counts the lines of one service."""
+    """Counts the lines of one service.
+
+    Attributes:
+        lines: how many, by side.
+    """
 
     def __init__(self, host: Host) -> None:
         super().__init__(logging.INFO)
         self._host = host
-        self._lines: Counter[str] = Counter()
+        self.lines: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Counts a line, if it is of this service."""
         if getattr(record, "host", None) is self._host:
             side: str = getattr(record, "side", "")
-            self._lines[side] += 1
+            self.lines[side] += 1
             self._failed[side] += getattr(record, "failed", False)
 
     def __str__(self) -> str:
-        return ", ".join(f"{side} {self._lines[side]} ({self._failed[side]} failed)" for side in _SIDES)
+        return ", ".join(f"{side} {self.lines[side]} ({self._failed[side]} failed)" for side in _SIDES)
 
 
 _SIDES = ("served", "called", "event")
