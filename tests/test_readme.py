@@ -12,13 +12,13 @@ ROOT = Path(__file__).parent.parent
 CLIENT = """
 import asyncio
 import micro
-from greeter import HelloReply, HelloRequest, Say
+from greeter import Hello, Say
 
 async def main():
 {body}
     return reply
 
-print(asyncio.run(main()).message)
+print(asyncio.run(main()))
 """
 
 
@@ -40,3 +40,8 @@ def test_the_service_and_the_client_of_the_readme_talk(tmp_path: Path) -> None:
         status = serving.wait(timeout=15)
         serving.stdout.close()
     assert status == 0
+
+
+def test_the_readme_and_contributing_fit_on_a_screen() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 64
+    assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) <= 24
