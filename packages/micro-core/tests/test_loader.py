@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -113,23 +114,25 @@ def test_metadata_is_scanned_once(install: Install) -> None:
         del sys.meta_path[0]
 
 
-def processor_seconds(program: str, bytecode: Path) -> float:
-    """Of a fresh interpreter that runs it, with compiled modules kept in that folder."""
+def seconds(program: str, bytecode: Path) -> tuple[float, float]:
+    """Of the clock, and of the processor, for a fresh interpreter that keeps compiled modules in that folder."""
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(bytecode), "PYTHONDONTWRITEBYTECODE": ""}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    elapsed, now = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return elapsed, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
 
 
 def test_its_import_stays_under_60_ms_over_a_bare_interpreter(tmp_path: Path) -> None:
-    bare, core = [], []
-    for _ in range(20):  # the least of several, since whatever else runs slows it down
-        bare.append(processor_seconds("pass", tmp_path))
-        core.append(processor_seconds("import micro_core", tmp_path))
-        if min(core) - min(bare) < 0.06:
-            return
-    pytest.fail(f"{min(core) - min(bare):.3f} s")
+    """By either clock, and once in many times: whatever else runs makes both slower, and nothing makes them faster."""
+    bare, core, over = [], [], 1.0
+    for _ in range(200):
+        bare.append(seconds("pass", tmp_path))
+        core.append(seconds("import micro_core", tmp_path))
+        over = min(min(each[clock] for each in core) - min(each[clock] for each in bare) for clock in (0, 1))
+        if over < 0.06:
+            break
+    assert over < 0.06
 
 
 def test_the_core_imports_no_plugin() -> None:
