@@ -149,7 +149,7 @@ async def test_a_stalled_subscriber_is_told_in_the_log_and_holds_up_nobody(caplo
         await anyio.sleep_forever()
 
     quick = Inbox()
-    async with memory_broker(lane_messages=10, stalled_after=0.05) as broker:
+    async with memory_broker(lane_messages=10, stalled_after=0.5) as broker:
         await broker.subscribe("t", Inbox(never), SubscribeOptions())
         await broker.subscribe("t", quick, SubscribeOptions())
         for number in range(200):

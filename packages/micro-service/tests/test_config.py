@@ -291,6 +291,7 @@ def test_options_make_a_kind_load_at_start_where_a_person_wrote_them() -> None:
     assert config(MICRO_BROKER_ADDRESS=":1").written("broker")
     assert config(MICRO_BROKER_HTTP_ADDRESS=":1").written("broker")
     assert config({"broker.address": ":1"}).written("broker")
+    assert not config(MICRO_SERVER_MAX_RUNNING="1").written("server")
 
 
 def test_a_variable_for_whichever_plugin_is_chosen_does_not_ask_for_one_that_is_not_installed() -> None:

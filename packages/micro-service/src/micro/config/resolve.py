@@ -141,13 +141,13 @@ class Config:
     def written(self, kind: str) -> bool:
         """Whether the kind must be loaded at start: a person chose it, or gave options for it.
 
-        Variables for whichever plugin is chosen may be meant for other programs: they do not ask for a default that is
-        not installed.
+        Variables for whichever plugin is chosen may be meant for other programs: they ask for no default that is not
+        installed, and for no server, which whoever serves loads anyway.
         """
         chosen = self.choice(kind)
-        installed = chosen.name in installed_names(kind)
+        at_hand = kind != "server" and chosen.name in installed_names(kind)
         return chosen.explicit or any(
-            installed or entry.plugin or entry.origin is not Origin.ENVIRONMENT
+            at_hand or entry.plugin or entry.origin is not Origin.ENVIRONMENT
             for entry in self._of_plugin(kind, chosen.name)
         )
 
