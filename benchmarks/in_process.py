@@ -39,7 +39,7 @@ from micro_core import (
 )
 from micro_http.limits import Limits
 from micro_http.loops import current_loop
-from micro_http.names import WireNames
+from micro_http.names import WireLines
 from micro_http.parse import Parser
 from micro_http.tables import Tables
 from micro_http.write import OK, counted, header_block, request_start
@@ -181,7 +181,7 @@ async def measured(calls: int, callers: int) -> Figures:
 
 def framing(request: Message, calls: int) -> Figures:
     """HTTP/1.1's reading and writing of a call's two messages; ids and timeouts differ from call to call."""
-    names, tables = WireNames(), Tables()
+    names, tables = WireLines(), Tables()
     start = request_start("POST", "/", "127.0.0.1:1")
 
     def write_request(number: int) -> bytes:

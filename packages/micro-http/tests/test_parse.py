@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from micro_core import Message
 from micro_http.limits import Limits
-from micro_http.names import WireNames
+from micro_http.names import WireLines
 from micro_http.parse import Parser
 from micro_http.tables import Malformed, Tables
 from micro_http.write import counted, header_block, reply_start, request_start
@@ -282,7 +282,7 @@ def test_tables_are_bounded() -> None:
     assert (
         max(map(len, (tables.names, tables.hosts, tables.starts, tables.lines, tables.replies, tables.calls))) <= 1024
     )
-    names = WireNames()
+    names = WireLines()
     for at in range(5000):
         header_block(names, {f"x-{at}": "1"})
     assert len(names) <= 1024
@@ -296,7 +296,7 @@ MESSAGE = st.tuples(st.dictionaries(NAME, VALUE, max_size=4), st.binary(max_size
 def wire(message: tuple[dict[str, str], bytes, bool], *, reply: bool) -> bytes:
     head, body, chunked = message
     start = reply_start("200") if reply else request_start("POST", "/", "host")
-    block = start + header_block(WireNames(), head)
+    block = start + header_block(WireLines(), head)
     if not chunked:
         return block + counted(body) + body
     parts = [b"%x\r\n%b\r\n" % (len(body[at : at + 7]), body[at : at + 7]) for at in range(0, len(body), 7)]
@@ -365,10 +365,10 @@ def test_any_bytes_give_messages_or_malformed_and_nothing_else(parts: list[bytes
 @pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "a\rb", "a\0b", "\x7f", "\x1b"])
 def test_no_control_character_is_written(value: str) -> None:
     with pytest.raises(ValueError, match="x-bad"):
-        header_block(WireNames(), {"x-good": "fine", "x-bad": value})
+        header_block(WireLines(), {"x-good": "fine", "x-bad": value})
     for name in (f"x{value}", "", "a b", "a:b", "ü"):
         with pytest.raises(ValueError, match="header"):
-            header_block(WireNames(), {name: "x"})
+            header_block(WireLines(), {name: "x"})
 
 
 @pytest.mark.parametrize("path", ["", "x", "/ HTTP/1.1\r\nX: y", "/a b", "/\0", "/#", "/ü", "*"])
@@ -392,4 +392,4 @@ def test_names_are_written_as_go_writes_them_and_framing_is_the_connections_own(
         "Content-Length": "9",
         "transfer-encoding": "chunked",
     }
-    assert header_block(WireNames(), head) == b"\r\nMicro-Id: 1\r\nX-Micro-Service: a"
+    assert header_block(WireLines(), head) == b"\r\nMicro-Id: 1\r\nX-Micro-Service: a"

@@ -28,14 +28,18 @@ from micro_core.records import Filter, Node, Peer
 class Attempt:
     """One node that was tried. `error` is None where it succeeded."""
 
-    __slots__ = ("address", "error", "node", "outcome", "seconds")
+    __slots__ = ("error", "node", "outcome", "seconds")
 
     def __init__(self, node: Node, outcome: Outcome, seconds: float, error: BaseException | None = None) -> None:
         self.node = node
-        self.address = node.address
         self.outcome = outcome
         self.seconds = seconds
         self.error = error
+
+    @property
+    def address(self) -> str:
+        """Where it was."""
+        return self.node.address
 
     def __repr__(self) -> str:
         return f"<Attempt {self.node.id} at {self.address}: {self.outcome.value} after {self.seconds:.3f} s>"
@@ -165,7 +169,6 @@ class Call:
         service: str,
         endpoint: str,
         request: Any = None,
-        *,
         request_type: Any = Any,
         reply_type: Any = Any,
         metadata: dict[str, str] | None = None,

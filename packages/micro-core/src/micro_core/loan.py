@@ -9,26 +9,24 @@ its task for another call then.
 
 from __future__ import annotations
 
-import asyncio
 from contextvars import ContextVar
 
 import anyio
 
 
 class Loan:
-    """What a task of asyncio lends. Made in that task.
+    """What a task of asyncio lends.
 
     Attributes:
         scope: its scope.
-        open: whether it can be borrowed; the lender opens it before a call begins, and closes it when that has waited
-            or ended, since what the call has started by then runs in copies of its context.
+        open: whether it can be borrowed. The lender opens it before a call begins, and closes it when that has waited
+            or ended, since what the call has started by then runs in copies of its context; whoever borrows closes it.
     """
 
-    __slots__ = ("open", "scope", "task")
+    __slots__ = ("open", "scope")
 
     def __init__(self, scope: anyio.CancelScope) -> None:
         self.scope = scope
-        self.task = asyncio.current_task()
         self.open = False
 
 
@@ -41,9 +39,9 @@ def lend(loan: Loan) -> None:
 
 
 def borrow() -> anyio.CancelScope | None:
-    """The scope that this call is lent, to whoever asks first; None where there is none, or it is another task's."""
+    """The scope that this call is lent, to whoever asks first, before the call waits; None where there is none."""
     loan = _loan.get()
-    if loan is None or not loan.open or asyncio.current_task() is not loan.task:
+    if loan is None or not loan.open:
         return None
     loan.open = False
     return loan.scope

@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from micro_core.component import Component
 from micro_core.errors import Reset
@@ -86,9 +86,14 @@ class UnaryCall(ABC):
     """The server's side of one accepted call. The transport runs it once, in a task of its own.
 
     That task may have run calls before, of which none waited for anything, and may lend its scope: `micro_core.loan`.
+
+    Attributes:
+        streams: what tells it from a `StreamCall`.
     """
 
     __slots__ = ()
+
+    streams: ClassVar[Literal[False]] = False
 
     @abstractmethod
     async def run(self, body: bytes) -> Message | None:
@@ -103,9 +108,15 @@ class UnaryCall(ABC):
 
 
 class StreamCall(ABC):
-    """The server's side of one accepted stream. The transport runs it once, in a task of its own."""
+    """The server's side of one accepted stream. The transport runs it once, in a task of its own.
+
+    Attributes:
+        streams: what tells it from a `UnaryCall`.
+    """
 
     __slots__ = ()
+
+    streams: ClassVar[Literal[True]] = True
 
     @abstractmethod
     async def run(self, exchange: Exchange) -> None:

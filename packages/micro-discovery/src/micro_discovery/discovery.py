@@ -190,7 +190,7 @@ class RegistryDiscovery(Discovery):
     def report(self, service: str, node: Node, outcome: Outcome) -> None:
         """As `Discovery.report`."""
         entry = self._entries.get(service)
-        if entry is None:
+        if entry is None or entry.nodes.refused is None:
             return
         before = entry.nodes.records
         if entry.nodes.report(node, outcome):

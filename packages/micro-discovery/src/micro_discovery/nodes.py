@@ -37,10 +37,11 @@ class ServiceNodes:
     Attributes:
         records: what is known, one record per version, with usable nodes alone.
         rejected: why nodes of the last snapshot were left out, by node id.
+        refused: ids of nodes that refused since the registry listed none; None while there is no doubt.
         stale: whether the registry does not answer.
     """
 
-    __slots__ = ("_old_sets", "_refused", "_sets", "host", "limit", "records", "rejected", "service", "stale")
+    __slots__ = ("_old_sets", "_sets", "host", "limit", "records", "refused", "rejected", "service", "stale")
 
     def __init__(self, service: str, host: str, limit: int = MAX_NODES) -> None:
         self.service = service
@@ -49,7 +50,7 @@ class ServiceNodes:
         self.records: tuple[ServiceRecord, ...] = ()
         self.rejected: dict[str, str] = {}
         self.stale = False
-        self._refused: set[str] | None = None
+        self.refused: set[str] | None = None
         self._sets: dict[Filter | None, NodeSet] = {}
         self._old_sets: dict[Filter | None, NodeSet] = {}
 
@@ -60,7 +61,7 @@ class ServiceNodes:
     @property
     def doubted(self) -> bool:
         """Whether nodes are kept that the registry no longer lists."""
-        return self._refused is not None
+        return self.refused is not None
 
     def ids(self) -> set[str]:
         """The ids of all nodes."""
@@ -74,20 +75,20 @@ class ServiceNodes:
         staying = _without(self.records, snapshot.departed)
         if self.stale:
             joined = usable(self.service, (*_without(staying, _ids(listed.records)), *listed.records), self.host)
-            return self._become(joined.records, self._refused)
+            return self._become(joined.records, self.refused)
         if listed.records or not staying:
             return self._become(listed.records, None)
-        return self._become(staying, self._refused or set())
+        return self._become(staying, self.refused or set())
 
     def report(self, node: Node, outcome: Outcome) -> bool:
         """Takes the end of an attempt in; says whether the nodes are different now."""
-        if self._refused is None or outcome is Outcome.CANCELLED:
+        if self.refused is None or outcome is Outcome.CANCELLED:
             return False
         if outcome is not Outcome.NOT_PROCESSED:
-            self._refused.discard(node.id)
+            self.refused.discard(node.id)
             return False
-        self._refused.add(node.id)
-        return self.ids() <= self._refused and self._become((), None)
+        self.refused.add(node.id)
+        return self.ids() <= self.refused and self._become((), None)
 
     def select(self, filter: Filter | None) -> NodeSet | None:
         """The nodes that pass the filter, the same object while they are the same; None when there are none."""
@@ -101,7 +102,7 @@ class ServiceNodes:
         return found if found.nodes else None
 
     def _become(self, records: tuple[ServiceRecord, ...], refused: set[str] | None) -> bool:
-        self._refused = refused if records else None
+        self.refused = refused if records else None
         if records == self.records:
             return False
         self.records = records

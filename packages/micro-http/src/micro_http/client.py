@@ -26,12 +26,12 @@ from micro_http.http2.client import HTTP2Client
 from micro_http.http2.decoder import Names
 from micro_http.limits import Limits
 from micro_http.loops import Loop, Timer, Wire, current_loop
-from micro_http.names import WireNames
+from micro_http.names import WireLines
 from micro_http.parse import Parser
 from micro_http.pipe import Pipe
 from micro_http.tables import Tables
 from micro_http.tls import TLS
-from micro_http.write import counted, header_block, request_start
+from micro_http.write import header_block, request_start
 
 _SWEEP = 0.02
 _POOLS = 1024
@@ -75,7 +75,7 @@ class HTTPClient:
         tls: TLS | None = None,
     ) -> None:
         self.limits = Limits() if limits is None else limits
-        self.names = WireNames()
+        self.lines = WireLines()
         self._tables = Tables()
         self._pool_size = pool_size
         self._pool_ttl = pool_ttl
@@ -140,7 +140,7 @@ class HTTPClient:
         pool = self._pools.get(key) or self._pool(address, verify_name)
         head, body = request.head, request.body
         now = loop.clock()
-        connection = self._idle(pool, now) if deadline > now else None
+        connection = self._idle(pool, now) if pool.idle and deadline > now else None
         if connection is None and pool.http2 is None and pool.name is not None:
             connection = await self._first(pool, deadline)
         if connection is None and pool.http2 and pool.open + pool.begun >= self._alone:
@@ -151,10 +151,10 @@ class HTTPClient:
         start = pool.asking if asked else pool.start
         if ":path" in head or ":method" in head:
             start = request_start(head.get(":method", "POST"), head.get(":path", "/"), pool.host)
-        block = (start, header_block(self.names, head), counted(body), body)
+        block = b"%b%b\r\nContent-Length: %d\r\n\r\n" % (start, header_block(self.lines, head), len(body))
         if connection is None:
             connection = await self._dial_for_call(pool, deadline)
-        waiter = connection.begin(block, deadline)
+        waiter = connection.begin(block, body, deadline)
         if self._sweep is None:
             self.watch()
         try:

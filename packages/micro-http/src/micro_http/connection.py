@@ -112,18 +112,18 @@ class Connection(asyncio.Protocol):
             return False
         return not self._poll.poll(0)
 
-    def begin(self, parts: tuple[bytes, bytes, bytes, bytes], deadline: float) -> Waiter:
+    def begin(self, head: bytes, body: bytes, deadline: float) -> Waiter:
         """Writes the request; the reply is the waiter's result."""
         wire = self._wire
         if wire is None or wire.is_closing():
             raise TransportError(f"{self.pool.address} closed the connection", Reset.GONE, processed=False)
         waiter = self._waiter = self._new_waiter()
         self.deadline = deadline
-        if len(parts[3]) < _LARGE:
-            wire.write(b"".join(parts))
+        if len(body) < _LARGE:
+            wire.write(head + body)
         else:
-            wire.write(b"".join(parts[:3]))
-            wire.write(parts[3])
+            wire.write(head)
+            wire.write(body)
         return waiter
 
     def give_up(self, waiter: Waiter) -> None:
@@ -164,8 +164,7 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         try:
-            self._parser.feed(data)
-            reply = self._parser.poll()
+            reply = self._parser.take(data)
         except Malformed as error:
             reason = Reset.LIMIT if error.status in _OVER_A_LIMIT else Reset.PROTOCOL
             self._fail(f"the reply of {self.pool.address} cannot be read: {error}", reason)

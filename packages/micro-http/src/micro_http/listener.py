@@ -20,7 +20,7 @@ from micro_http.http2.decoder import Names
 from micro_http.http2.server import HTTP2Server
 from micro_http.limits import Limits
 from micro_http.loops import Acceptor, Loop, Timer, Waiter, current_loop
-from micro_http.names import WireNames
+from micro_http.names import WireLines
 from micro_http.server import Exchanges, ServerConnection
 from micro_http.silence import notice_silence
 from micro_http.tables import Tables
@@ -70,7 +70,7 @@ class HTTPListener(Listener):
         self.loop = loop
         self.clock = loop.clock
         self.limits = limits
-        self.names = WireNames()
+        self.lines = WireLines()
         self.tables = Tables()
         self.exchanges = exchanges
         self.draining: Callable[[Head], Message] | None = None

@@ -35,6 +35,11 @@ FRAMING = frozenset(
 )
 """Names that belong to the connection: never written from a head."""
 
+VARYING = frozenset({"authorization", "cookie", "date", "micro-id", "micro-stream", "timeout", "traceparent"})
+"""Names whose values differ each time, or are nothing to keep."""
+
+_NUMBERED = frozenset({"micro-id", "micro-stream", "timeout"})
+
 ALIKE = frozenset(name.replace("-", "_") for name in FRAMING if "-" in name)
 """Names that some readers take for those: never read nor written."""
 
@@ -63,22 +68,49 @@ class HostNames(dict[str, bool]):
         return good
 
 
-class WireNames(dict[str, str]):
-    r"""From a name in memory to `\r\nMicro-Service: `, or to an empty text for what is not written. Bounded.
+class WireLines(dict[tuple[str, str], bytes]):
+    r"""From an entry of a head to `\r\nMicro-Service: greeter`, or to nothing for what is not written. Bounded.
 
-    Raises ValueError for a name that is no token.
+    Raises ValueError for a name that is no token, or a value with a control character: nothing that could end a line
+    early gets into one.
     """
 
-    def __missing__(self, name: str) -> str:
+    __slots__ = ("_names", "_numbers")
+
+    def __init__(self) -> None:
+        self._names: dict[str, bytes] = {}
+        self._numbers: dict[str, bytes] = {}
+
+    def __missing__(self, entry: tuple[str, str]) -> bytes:
+        name, value = entry
+        start = self._numbers.get(name)
+        if start is not None and value.isascii() and value.isdigit():
+            return start + value.encode()
+        start = self._names.get(name)
+        if start is None:
+            start = self._start(name)
+        raw = value.encode()
+        if len(raw.translate(None, CONTROLS)) != len(raw):
+            raise ValueError(f"header {name!r} holds a line break or another control character: {value[:80]!r}")
+        line = start + raw if start else b""
+        if name not in VARYING and len(line) <= _LONGEST:
+            if len(self) >= _ROOM:
+                self.clear()
+            self[entry] = line
+        return line
+
+    def _start(self, name: str) -> bytes:
         if name.startswith(":") or name.lower() in FRAMING:
-            text = ""
+            start = b""
         elif _TOKEN.fullmatch(name) is None or name.lower() in ALIKE:
             raise ValueError(f"{name!r} cannot be the name of a header")
         else:
-            text = f"\r\n{canonical(name)}: "
-        if len(self) < _ROOM and len(name) <= _LONGEST:
-            self[name] = text
-        return text
+            start = f"\r\n{canonical(name)}: ".encode()
+        if len(self._names) < _ROOM and len(name) <= _LONGEST:
+            self._names[name] = start
+            if name in _NUMBERED:
+                self._numbers[name] = start
+        return start
 
 
 def canonical(name: str) -> str:

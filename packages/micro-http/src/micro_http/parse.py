@@ -12,8 +12,9 @@ bytes removes every control character: the head is clean when exactly the line e
 names are noticed by the count of entries. A head that arrives in pieces is joined and searched from where the last
 search ended; a body that does is collected.
 
-What a client of ours sends is taken by halves: of all calls to one endpoint only the id, the timeout and the length
-differ, which it writes last, so the lines before are recognised as bytes that were read before (`Tables.call`).
+What arrives as known messages begin, whole and alone, is recognised as bytes that were read before (`take`): of all
+calls of our own clients to one endpoint only the id, the timeout and the length differ, which they write last, and the
+heads of replies come again as they are.
 
 Of a repeated header the first value counts, as in Go. Text is UTF-8, which Go sends raw; a line that is not is read as
 Latin-1.
@@ -64,6 +65,8 @@ class Parser:
         "_need",
         "_parts",
         "_pos",
+        "_quick",
+        "_recall",
         "_replies",
         "_scanned",
         "_size",
@@ -77,6 +80,8 @@ class Parser:
         self._limits = limits
         self._tables = tables
         self._replies = replies
+        self._recall = tables.reply if replies else tables.call
+        self._quick = min(limits.head, limits.body)
         self._data = b""
         self._pos = 0
         self._scanned = 0
@@ -110,6 +115,17 @@ class Parser:
     def in_body(self) -> bool:
         """Whether the head of the unfinished message is complete."""
         return self._head is not None
+
+    def take(self, data: bytes) -> Message | None:
+        """`feed` and `poll`: quick where a message arrives whole and alone, and begins as one that was read before."""
+        if self._head is None and self._pos == len(self._data):
+            known = self._recall(data) if len(data) <= self._quick else None
+            if known is not None:
+                head, body, self.keep_alive = known
+                self._interims = 0
+                return Message(head, body)
+        self.feed(data)
+        return self.poll()
 
     def feed(self, data: bytes) -> None:
         """Takes what arrived."""
@@ -156,25 +172,7 @@ class Parser:
         self._scanned = 0
         self._skipped = False
         self._pos = end + 4
-        raw = data[pos:end]
-        if not self._recall(raw):
-            self._read_head(raw)
-        return True
-
-    def _recall(self, raw: bytes) -> bool:
-        """Takes a head that comes again, or the head of a call that comes again but for its last lines."""
-        if self._replies:
-            known = self._tables.replies.get(raw)
-            if known is None:
-                return False
-            head, self._need, self.keep_alive = known
-            self._head = head.copy()
-            return True
-        call = self._tables.call(raw)
-        if call is None:
-            return False
-        self._head, length, self.keep_alive = call
-        self._need = self._length(length)
+        self._read_head(data[pos:end])
         return True
 
     def _look_at_part(self, data: bytes) -> None:

@@ -25,7 +25,7 @@ from micro_http.address import format_address
 from micro_http.exchange import PipeExchange
 from micro_http.http2.frames import PREFACE
 from micro_http.loops import Wire, half_closed
-from micro_http.names import WireNames
+from micro_http.names import WireLines
 from micro_http.parse import Parser
 from micro_http.pipe import Pipe
 from micro_http.silence import cut
@@ -49,11 +49,10 @@ _FULL = Message(
     },
     b"too many connections (option connections)\n",
 )
-_GO = "Go-http-client"
 _MEANT_AS_PREFACE = re.compile(rb"PRI \* HTTP/2|[A-Z]+ [A-Z]+ [A-Z]+\r\n")
 """Also one that is wrong: what has neither a path nor a version is not HTTP/1.1, and is told so in HTTP/2's words."""
 
-Exchanges: TypeAlias = Callable[[Pipe, Message, Peer, WireNames], PipeExchange]
+Exchanges: TypeAlias = Callable[[Pipe, Message, Peer, WireLines], PipeExchange]
 """Makes the exchange of a stream from its pipe, its opening message, its peer and the table for writing names."""
 
 
@@ -62,12 +61,12 @@ class ServerConnection(asyncio.Protocol):
 
     __slots__ = (
         "_accept",
+        "_agent",
         "_backlog",
         "_call",
         "_exchange",
         "_first",
         "_fresh",
-        "_go",
         "_in_body",
         "_keep",
         "_late",
@@ -101,7 +100,7 @@ class ServerConnection(asyncio.Protocol):
         self._pipe: Pipe | None = None
         self._late: Callable[[Message], bool] | None = None
         self._keep = True
-        self._go = False
+        self._agent = ""
         self._paused = False
         self._may_write = True
         self._lingering = False
@@ -150,10 +149,11 @@ class ServerConnection(asyncio.Protocol):
         if self._pipe is not None:
             self._pipe.data_received(data)
         elif not self._lingering:
-            self._parser.feed(data)
             if self._call is None and self._may_write:
-                self._advance()
-            elif self._parser.waiting > self._listener.limits.buffer:
+                self._advance(data)
+                return
+            self._parser.feed(data)
+            if self._parser.waiting > self._listener.limits.buffer:
                 self._paused = True
                 self.wire.pause_reading()
 
@@ -246,11 +246,17 @@ class ServerConnection(asyncio.Protocol):
 
     # Requests
 
-    def _advance(self) -> None:
-        """Takes up the next request that is there."""
+    def _advance(self, data: bytes = b"") -> None:
+        """Takes up the next request that is there, now that these bytes have arrived."""
+        if self._backlog:
+            self._parser.feed(data)
+            data = b""
         try:
             while self._call is None and self._may_write and not self._lingering:
-                message = self._backlog.pop(0) if self._backlog else self._parser.poll()
+                if data:
+                    message, data = self._parser.take(data), b""
+                else:
+                    message = self._backlog.pop(0) if self._backlog else self._parser.poll()
                 if message is None:
                     self._await_rest()
                     return
@@ -293,7 +299,7 @@ class ServerConnection(asyncio.Protocol):
         head = message.head
         self._tell = "micro-http2" in head and head.pop("micro-http2") == "ask"
         self._keep = self._parser.keep_alive
-        self._go = head.get("user-agent", "").startswith(_GO)
+        self._agent = head.get("user-agent", "")
         listener = self._listener
         if self.turned_away:
             self._answer(_FULL)
@@ -302,14 +308,13 @@ class ServerConnection(asyncio.Protocol):
             self._answer(listener.draining(head))
             return
         answer = self._accept(head, self.peer)
-        if type(answer) is Message:
+        if isinstance(answer, Message):
             self._answer(answer)
-        elif isinstance(answer, StreamCall):
+        elif answer.streams:
             self._begin_stream(answer, message)
         else:
-            call = cast("UnaryCall", answer)
-            self._call = call
-            self._task = listener.loop.spawn(self._run(call, message.body))
+            self._call = answer
+            self._task = listener.loop.spawn(self._run(answer, message.body))
 
     async def _run(self, call: UnaryCall, body: bytes) -> None:
         try:
@@ -336,23 +341,29 @@ class ServerConnection(asyncio.Protocol):
         head, body = reply.head, reply.body
         if reply.trailer:
             head = {**head, **reply.trailer}
-        keep = self._keep and (self._listener.draining is None or self._go) and head.get("connection") != "close"
+        keep = self._keep and head.get("connection") != "close" and (self._listener.draining is None or self._is_go())
         try:
             start = OK if ":status" not in head else reply_start(head[":status"])
-            block = header_block(self._listener.names, head)
+            block = header_block(self._listener.lines, head)
         except ValueError:
             _log.exception("a reply could not be written")
             start, block, body, keep = reply_start("500"), b"", b"", False
-        end = counted(body) if keep else CLOSE + counted(body)
+        if not keep:
+            block += CLOSE
         if self._tell:
-            end = TELLS + end
+            block += TELLS
+        block = b"%b%b\r\nContent-Length: %d\r\n\r\n" % (start, block, len(body))
         if len(body) < _LARGE:
-            self.wire.write(b"".join((start, block, end, body)))
+            self.wire.write(block + body)
         else:
-            self.wire.write(b"".join((start, block, end)))
+            self.wire.write(block)
             self.wire.write(body)
         if not keep:
             self._linger()
+
+    def _is_go(self) -> bool:
+        """Whether the peer fails on a connection that was said to close (WIRE §4)."""
+        return self._agent.startswith("Go-http-client")
 
     def _refuse(self, error: Malformed) -> None:
         body = f"{error}\n".encode(errors="replace")
@@ -382,7 +393,7 @@ class ServerConnection(asyncio.Protocol):
         limits = self._listener.limits
         self._call = call
         pipe = self._pipe = Pipe(self._listener.loop, self.wire, self._parser, limits.buffer)
-        self._exchange = make(pipe, message, self.peer, self._listener.names)
+        self._exchange = make(pipe, message, self.peer, self._listener.lines)
         self._exchange.tells = self._tell
         pipe.data_received(b"")
         if not self._may_write:

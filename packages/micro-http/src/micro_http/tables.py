@@ -6,7 +6,7 @@ import re
 
 from micro_core import Head
 
-from micro_http.names import HostNames, LowerNames
+from micro_http.names import VARYING, HostNames, LowerNames
 
 _LINES = 1024
 _LONGEST_LINE = 128
@@ -16,10 +16,10 @@ _CALLS = 256
 _LONGEST_CALL = 1024
 
 _LAST_LINES = b"\r\nMicro-Id: "
-_CALL = re.compile(rb"\r\nMicro-Id: ([0-9]{1,20})\r\nTimeout: ([0-9]{1,20})\r\nContent-Length: ([0-9]{1,20})")
+_CALL = re.compile(rb"\r\nMicro-Id: ([0-9]{1,20})\r\nTimeout: ([0-9]{1,20})\r\nContent-Length: ([0-9]{1,10})\r\n\r\n")
 """How the heads of our own clients' calls end; what stands before is the same for all calls to an endpoint."""
-# Different each time, or nothing to keep.
-_VARYING = frozenset({"authorization", "cookie", "date", "micro-id", "micro-stream", "timeout", "traceparent"})
+
+_END = b"\r\n\r\n"
 
 
 class Malformed(Exception):
@@ -45,7 +45,7 @@ class Lines(dict[str, tuple[str, str]]):
         except KeyError:
             raise Malformed(400, f"no header: {line[:80]!r}") from None
         pair = (lower, value.strip(" \t"))
-        if lower not in _VARYING and len(line) <= _LONGEST_LINE:
+        if lower not in VARYING and len(line) <= _LONGEST_LINE:
             if len(self) >= _LINES:
                 self.clear()
             self[line] = pair
@@ -67,30 +67,41 @@ class Tables:
 
     def keep_reply(self, raw: bytes, head: Head, need: int, keep_alive: bool) -> None:
         """Remembers what a reply's whole head says, where it is likely to come again."""
-        if len(raw) <= _LONGEST_REPLY and head.keys().isdisjoint(_VARYING):
+        if len(raw) <= _LONGEST_REPLY and head.keys().isdisjoint(VARYING):
             if len(self.replies) >= _REPLIES:
                 self.replies.clear()
             self.replies[raw] = head.copy(), need, keep_alive
 
-    def call(self, raw: bytes) -> tuple[Head, str, bool] | None:
-        """The head of a call, its content length and whether the connection is kept, where only its end is new."""
-        last = raw.find(_LAST_LINES)
-        known = self.calls.get(raw[:last]) if last > 0 else None
-        if known is None or (said := _CALL.fullmatch(raw, last)) is None:
+    def reply(self, data: bytes) -> tuple[Head, bytes, bool] | None:
+        """Head and body of a reply whose head came before, and whether the connection is kept."""
+        end = data.find(_END)
+        known = self.replies.get(data[:end])
+        if known is None or len(data) != end + 4 + known[1]:
+            return None
+        return known[0].copy(), data[end + 4 :], known[2]
+
+    def call(self, data: bytes) -> tuple[Head, bytes, bool] | None:
+        """Head and body of a call whose lines but the last three came before, and whether the connection is kept."""
+        last = data.find(_LAST_LINES)
+        known = self.calls.get(data[:last])
+        if known is None or (said := _CALL.match(data, last)) is None:
             return None
         number, timeout, length = said.groups()
+        body = data[said.end() :]
+        if len(body) != int(length):
+            return None
         head = known[0].copy()
         head["micro-id"] = number.decode()
         head["timeout"] = timeout.decode()
-        return head, length.decode(), known[1]
+        return head, body, known[1]
 
     def keep_call(self, raw: bytes, head: Head, keep_alive: bool) -> None:
         """Remembers the lines of a call but the last three. `head` is what all of them say, none of them repeated."""
         last = raw.find(_LAST_LINES)
-        if 0 < last <= _LONGEST_CALL and _CALL.fullmatch(raw, last) is not None:
+        if 0 < last <= _LONGEST_CALL and _CALL.fullmatch(raw + _END, last) is not None:
             beginning = head.copy()
             del beginning["micro-id"], beginning["timeout"]
-            if beginning.keys().isdisjoint(_VARYING):
+            if beginning.keys().isdisjoint(VARYING):
                 if len(self.calls) >= _CALLS:
                     self.calls.clear()
                 self.calls[raw[:last]] = beginning, keep_alive

@@ -70,10 +70,14 @@ class Attempts:
             raise self.circumstances(self._late(processed=False))
         if self._address is not None:
             return Node(self._address, self._address)
-        nodes = self._client.discovery.known(call.service, call.filter)
+        client = self._client
+        nodes = client.discovery.known(call.service, call.filter)
         if nodes is None:
             return None
-        return self._begin(self._usable(nodes))
+        known = client.usable.get(call.service)
+        self._nodes = nodes = known[1] if known is not None and known[0] is nodes else self._usable(nodes)
+        self._order = order = iter(client.selector.select(nodes, key=call.key))
+        return next(order, None)
 
     async def next(self) -> Node:
         """The node for the next attempt; waits for discovery, or between rounds. Raises RPCError when there is none."""
@@ -237,12 +241,13 @@ class Attempts:
 
     def done(self, node: Node, outcome: Outcome, began: float, error: BaseException | None = None) -> None:
         """Gives the node back, writes the attempt down, and tells discovery how it ended."""
-        seconds = self._client.clock() - began
-        self._call.attempts.append(Attempt(node, outcome, seconds, error))
+        client, call = self._client, self._call
+        seconds = client.clock() - began
+        call.attempts.append(Attempt(node, outcome, seconds, error))
         if self._address is None:
-            self._client.selector.done(node, outcome, seconds)
+            client.selector.done(node, outcome, seconds)
             if outcome is not Outcome.CANCELLED:
-                self._client.discovery.report(self._call.service, node, outcome)
+                client.discovery.report(call.service, node, outcome)
 
     def circumstances(self, error: RPCError) -> RPCError:
         """The error with what only the caller's side knows."""

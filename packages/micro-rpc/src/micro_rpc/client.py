@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Self
+from typing import Self
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled, current_token
@@ -78,10 +78,10 @@ class RPCClient(Client):
         attempts = Attempts(self, call, started, deadline)
         plan, head = self._prepare(call, attempts)
         body = self._encode(call, plan, attempts)
-        scoped = self._scoped()
-        if scoped == -math.inf:
+        told = self._told(deadline)
+        if told == -math.inf:
             await checkpoint_if_cancelled()  # before anything is sent
-        told = _told(deadline, scoped)
+            told = deadline
         node = attempts.first() or await attempts.next()
         while True:
             began = clock()
@@ -100,7 +100,10 @@ class RPCClient(Client):
                 failure = refusal_of(reply.head, reply.body)
                 if failure is None:
                     attempts.done(node, Outcome.OK, began)
-                    value = self._decode(call, plan, attempts, reply)
+                    try:
+                        value = plan.decode(reply.body)
+                    except DecodeError as error:
+                        raise self._undecodable(call, attempts, reply, error) from None
                     return Reply(value, reply.head, None if call.address else node)
                 attempts.failed(node, began, failure)
             head = head.copy()  # whoever got the last one may hold it still
@@ -117,7 +120,8 @@ class RPCClient(Client):
         plan, head = self._prepare(call, attempts)
         head["micro-stream"] = head["micro-id"]
         if call.deadline is not None and call.deadline < math.inf:
-            head["timeout"] = _nanoseconds(_told(call.deadline, self._scoped()) - started)
+            told = self._told(call.deadline)
+            head["timeout"] = _nanoseconds((told if told > -math.inf else call.deadline) - started)
         stream = ClientStream(self.transport, call, plan, head, attempts, deadline)
         await stream.open()
         return Reply(None, None, stream.node, stream)
@@ -135,6 +139,14 @@ class RPCClient(Client):
         head["micro-id"] = str(next(self._ids))
         return plan, head
 
+    def _told(self, deadline: float) -> float:
+        """The deadline that the server is told: the caller's scopes count, but end the call here by themselves.
+
+        Minus infinity where one of them is cancelled.
+        """
+        scoped = self._scoped()
+        return min(deadline, scoped)
+
     def _encode(self, call: Call, plan: Plan, attempts: Attempts) -> bytes:
         try:
             return plan.encode(call.request)
@@ -142,22 +154,12 @@ class RPCClient(Client):
             text = f"the request cannot be encoded as {plan.head['content-type']}: {error}"
             raise attempts.nothing_sent(BadRequest(text, id=CLIENT_ID)) from error
 
-    def _decode(self, call: Call, plan: Plan, attempts: Attempts, reply: Message) -> Any:
-        try:
-            return plan.decode(reply.body)
-        except DecodeError as error:
-            call.attempts[-1].error = error
-            said = reply.body[:200].decode("utf-8", "replace")
-            if said.lower().startswith("unsupported content-type"):
-                refused = UnsupportedMediaType(said, id=CLIENT_ID)
-                raise attempts.circumstances(refused) from None
-            text = f"the reply of {call.service} {call.endpoint} is not what was asked for: {error}"
-            raise DecodeError(text) from None
-
-
-def _told(deadline: float, scoped: float) -> float:
-    """The deadline that the server is told: the caller's scopes count, but end the call here by themselves."""
-    return scoped if -math.inf < scoped < deadline else deadline
+    def _undecodable(self, call: Call, attempts: Attempts, reply: Message, error: DecodeError) -> Exception:
+        call.attempts[-1].error = error
+        said = reply.body[:200].decode("utf-8", "replace")
+        if said.lower().startswith("unsupported content-type"):
+            return attempts.circumstances(UnsupportedMediaType(said, id=CLIENT_ID))
+        return DecodeError(f"the reply of {call.service} {call.endpoint} is not what was asked for: {error}")
 
 
 def _nanoseconds(seconds: float) -> str:

@@ -176,8 +176,10 @@ class Served:
         text = "it is stopping" if self.draining else f"{self._capacity} calls are running or waiting already"
         return ServiceUnavailable(f"{self.service} takes no calls: {text}")
 
-    def leave(self, work: UnaryWork | StreamWork) -> None:
-        """The work is over."""
+    def leave(self, work: UnaryWork | StreamWork, taken: bool) -> None:
+        """The work is over; whether it had taken a slot."""
+        if taken:
+            self.slots.give_back()
         self.sweep.running.discard(work)
         if self.idle is not None and not self.sweep.running:
             self.idle.set()

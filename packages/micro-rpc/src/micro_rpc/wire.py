@@ -83,9 +83,12 @@ def is_plumbing(name: str) -> bool:
 
 def user_metadata(head: Head) -> dict[str, str]:
     """What of a request's head the handler is given as metadata."""
-    if _PLUMBING.issuperset(head):
-        return {}
-    return {name: head[name] for name in head if name not in _PLUMBING and not is_plumbing(name)}
+    return {name: head[name] for name in _names_of_users(tuple(head))}
+
+
+@lru_cache(maxsize=1024)
+def _names_of_users(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if not is_plumbing(name))
 
 
 def outgoing_metadata(metadata: Mapping[str, str]) -> Head:
@@ -98,7 +101,8 @@ def outgoing_metadata(metadata: Mapping[str, str]) -> Head:
         name = _header_name(name)
         if not isinstance(value, str):
             raise ValueError(f"metadata {name!r} is {type(value).__name__}, not a text")
-        check_value(name, value)
+        if not value.isprintable():
+            check_value(name, value)
         if not is_plumbing(name):
             head[name] = value
     return head
@@ -106,7 +110,7 @@ def outgoing_metadata(metadata: Mapping[str, str]) -> Head:
 
 def check_value(name: str, value: str) -> None:
     """Raises ValueError for a value that no header may hold."""
-    if not value.isprintable() and _CONTROL.search(value):
+    if _CONTROL.search(value):
         raise ValueError(f"{name!r} holds a line break or another control character")
 
 

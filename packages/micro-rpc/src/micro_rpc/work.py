@@ -73,21 +73,20 @@ class _Work:
 
     def call(self, request: Any, streaming: bool) -> Call:
         """The call as handlers see it."""
-        handler = self.binding.handler
-        head = self.head
-        deadline = self.deadline
+        binding, head, deadline = self.binding, self.head, self.deadline
+        handler = binding.handler
         call = Call(
             self.served.service,
             handler.endpoint.name,
             request,
-            request_type=handler.request_type,
-            reply_type=handler.reply_type,
-            metadata=user_metadata(head),
-            deadline=deadline if deadline < math.inf else None,
-            streaming=streaming,
-            caller=head.get("micro-from-service", ""),
+            handler.request_type,
+            handler.reply_type,
+            user_metadata(head),
+            deadline if deadline < math.inf else None,
+            streaming,
+            head.get("micro-from-service", ""),
         )
-        call.content_type = self.binding.content_type
+        call.content_type = binding.content_type
         call.peer = self.peer
         return call
 
@@ -133,11 +132,10 @@ class UnaryWork(_Work, UnaryCall):
     async def run(self, body: bytes) -> Message | None:
         """The reply, an error as a reply, or None when the caller is gone."""
         served = self.served
-        slots = served.slots
         if self._reason is not None:
             return self._ended()
-        taken = slots.take()
-        if not taken and slots.full:
+        taken = served.slots.take()
+        if not taken and served.slots.full:
             return self.unprocessed()
         served.sweep.add(self)
         lent = borrow() if taken else None
@@ -147,7 +145,7 @@ class UnaryWork(_Work, UnaryCall):
                 return await self._answer(body)
             with served.scope() as self._scope:
                 if not taken:
-                    await slots.wait()
+                    await served.slots.wait()
                     taken = True
                 return await self._answer(body)
         except BaseException as error:
@@ -155,9 +153,7 @@ class UnaryWork(_Work, UnaryCall):
                 raise
         finally:
             self._scope = None
-            if taken:
-                slots.give_back()
-            served.leave(self)
+            served.leave(self, taken)
         return self._ended()
 
     async def _answer(self, body: bytes) -> Message | None:
@@ -168,7 +164,13 @@ class UnaryWork(_Work, UnaryCall):
             return self.fail(BadRequest(_undecodable(binding, body, error)))
         try:
             reply = await binding.handle(self.call(request, False))
-            return self.succeed(reply, self._encoded(reply))
+            try:
+                body = binding.encode(reply.value)
+            except UnsupportedType as error:
+                raise self._unencodable(error) from None
+            if len(body) > self.served.max_reply:
+                raise self._too_large(len(body))
+            return self.succeed(reply, body)
         except Exception as error:
             return self._failed(error)
         except self.served.cancelled as error:
@@ -178,18 +180,14 @@ class UnaryWork(_Work, UnaryCall):
         except SystemExit as error:
             return self._failed(error)
 
-    def _encoded(self, reply: Reply) -> bytes:
-        try:
-            body = self.binding.encode(reply.value)
-        except UnsupportedType as error:
-            name = self.binding.handler.endpoint.name
-            log.error("the reply of %s %s cannot be encoded: %s", self.served.service, name, error)
-            raise InternalServerError(f"the reply of {name} cannot be encoded: {error}") from None
-        if len(body) > self.served.max_reply:
-            name = self.binding.handler.endpoint.name
-            text = f"the reply of {name} is too large: {len(body)} bytes, the limit is {self.served.max_reply}"
-            raise InternalServerError(f"{text} (option max_reply of the server)")
-        return body
+    def _unencodable(self, error: UnsupportedType) -> RPCError:
+        name = self.binding.handler.endpoint.name
+        log.error("the reply of %s %s cannot be encoded: %s", self.served.service, name, error)
+        return InternalServerError(f"the reply of {name} cannot be encoded: {error}")
+
+    def _too_large(self, size: int) -> RPCError:
+        text = f"the reply of {self.binding.handler.endpoint.name} is too large: {size} bytes"
+        return InternalServerError(f"{text}, the limit is {self.served.max_reply} (option max_reply of the server)")
 
     def _failed(self, error: BaseException) -> Message | None:
         told = self.error_of(error)
@@ -239,9 +237,7 @@ class StreamWork(_Work, StreamCall):
                 trailer = await self._serve(exchange)
             await self._close(exchange, trailer)
         finally:
-            if taken:
-                slots.give_back()
-            served.leave(self)
+            served.leave(self, taken)
 
     async def _serve(self, exchange: Exchange) -> Head:
         call = self.call(None, True)

@@ -22,7 +22,16 @@ from micro_core import (
 from micro_core import Stream as OpenStream
 from micro_core.revival import check_named, raise_revived
 
-from micro.calling import CallOptions, Key, ProxyOptions, StreamOptions, attributes_of, key_of
+from micro.calling import (
+    OF_MAKING,
+    CallOptions,
+    Key,
+    ProxyOptions,
+    StreamOptions,
+    attributes_of,
+    key_of,
+    set_attributes,
+)
 from micro.outgoing import Outgoing
 from micro.proxy import Proxy
 from micro.publishing import Publisher
@@ -145,21 +154,11 @@ class Caller:
 
         A cancelled call is cancelled at the server, too.
         """
-        if not options:
-            call = self._outgoing.call(service, endpoint, request, type(request), reply, None, None)
-            return (await self._call(call)).value
-        call = self._made(service, endpoint, request, reply, options)
-        errors = options.get("errors")
+        timeout, metadata, errors = options.get("timeout"), options.get("metadata"), options.get("errors")
+        call = self._outgoing.call(service, endpoint, request, type(request), reply, timeout, metadata)
+        if not options.keys() <= OF_MAKING:
+            set_attributes(call, options, CallOptions)
         return (await (self._reviving(call, errors) if errors else self._call(call))).value
-
-    def _made(self, service: str, endpoint: str, request: Any, reply: Any, options: CallOptions) -> Call:
-        call = self._outgoing.call(
-            service, endpoint, request, type(request), reply, options.get("timeout"), options.get("metadata")
-        )
-        if options:
-            for attribute, value in attributes_of(options, CallOptions).items():
-                setattr(call, attribute, value)
-        return call
 
     async def _reviving(self, call: Call, errors: Sequence[type[RPCError]]) -> Reply:
         check_named(errors)
@@ -197,8 +196,9 @@ class Caller:
         **options: Unpack[CallOptions],
     ) -> Response[Any]:
         """As `call`, and returns the reply with its header, the node that answered and the attempts."""
-        call = self._made(service, endpoint, request, reply, options)
-        errors = options.get("errors")
+        timeout, metadata, errors = options.get("timeout"), options.get("metadata"), options.get("errors")
+        call = self._outgoing.call(service, endpoint, request, type(request), reply, timeout, metadata)
+        set_attributes(call, options, CallOptions)
         answer = await (self._reviving(call, errors) if errors else self._call(call))
         return Response(answer.value, answer.header, answer.node, call.attempts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypedDict, cast
 
-from micro_core import Filter, Node, RPCError, ServiceRecord
+from micro_core import Call, Filter, Node, RPCError, ServiceRecord
 from micro_core.suggest import did_you_mean
 
 Where: TypeAlias = Mapping[str, str] | Callable[[ServiceRecord, Node], bool]
@@ -45,7 +45,9 @@ class ProxyOptions(CommonOptions, total=False):
 
 
 AnyOptions: TypeAlias = CallOptions | StreamOptions | ProxyOptions
-_OF_MAKING = frozenset({"timeout", "metadata", "errors"})
+OF_MAKING = frozenset({"timeout", "metadata", "errors"})
+"""What every Call is made with, and so is no attribute to be set."""
+
 _AS_THEY_ARE = frozenset({"content_type", "address", "idempotent", "retries"})
 
 
@@ -54,7 +56,7 @@ def attributes_of(options: AnyOptions, kind: type[Any]) -> dict[str, Any]:
 
     Raises TypeError for an option that the kind, one of the classes above, does not have.
     """
-    if options.keys() <= _OF_MAKING:
+    if options.keys() <= OF_MAKING:
         return {}
     check(options, kind)
     given = cast("dict[str, Any]", options)
@@ -67,6 +69,12 @@ def attributes_of(options: AnyOptions, kind: type[Any]) -> dict[str, Any]:
     if "version" in given or "where" in given:
         attributes["filter"] = filter_of(given.get("version"), given.get("where"))
     return attributes
+
+
+def set_attributes(call: Call, options: AnyOptions, kind: type[Any]) -> None:
+    """Sets what the options say. Raises what `attributes_of` raises."""
+    for attribute, value in attributes_of(options, kind).items():
+        setattr(call, attribute, value)
 
 
 def check(options: AnyOptions, kind: type[Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from micro_core import (
@@ -68,9 +68,7 @@ def check_names(handlers: Sequence[Handler]) -> None:
 
 
 def _handler(instance: object, method: Method, type_name: str, middleware: Sequence[Middleware]) -> Handler:
-    handle = _MAKERS[method.shape](getattr(instance, method.attribute), method)
-    if middleware:
-        handle = _entered(chain(middleware, handle))
+    handle = _entered(chain(middleware, _MAKERS[method.shape](getattr(instance, method.attribute), method)))
     streaming = method.shape is not Shape.UNARY
     metadata = dict(method.metadata)
     if streaming:
@@ -84,11 +82,11 @@ def _handler(instance: object, method: Method, type_name: str, middleware: Seque
 
 
 def _entered(inner: CallNext) -> CallNext:
-    """Middleware, too, runs inside the call's context."""
+    """Handler and middleware run inside the call's context."""
 
-    async def handle(call: Call) -> Reply:
+    def handle(call: Call) -> Awaitable[Reply]:
         current.set(call)
-        return await inner(call)
+        return inner(call)
 
     return handle
 
@@ -99,13 +97,11 @@ def _unary(method: Callable[..., Any], shape: Method) -> CallNext:
     if not shape.request_name:
 
         async def bare(call: Call) -> Reply:
-            current.set(call)
             return Reply(await method())
 
         return bare
 
     async def handle(call: Call) -> Reply:
-        current.set(call)
         return Reply(await method(call.request))
 
     return handle
@@ -115,7 +111,6 @@ def _threaded(method: Callable[..., Any], *, takes_request: bool) -> CallNext:
     from anyio import to_thread
 
     async def handle(call: Call) -> Reply:
-        current.set(call)
         arguments = (call.request,) if takes_request else ()
         return Reply(await to_thread.run_sync(method, *arguments, abandon_on_cancel=True))
 
@@ -124,7 +119,6 @@ def _threaded(method: Callable[..., Any], *, takes_request: bool) -> CallNext:
 
 def _server_streaming(method: Callable[..., Any], shape: Method) -> CallNext:
     async def handle(call: Call) -> Reply:
-        current.set(call)
         stream = _stream(call)
         request = await _first(stream)
         await _send_all(stream, method(request) if shape.request_name else method())
@@ -135,7 +129,6 @@ def _server_streaming(method: Callable[..., Any], shape: Method) -> CallNext:
 
 def _client_streaming(method: Callable[..., Any], _: Method) -> CallNext:
     async def handle(call: Call) -> Reply:
-        current.set(call)
         stream = _stream(call)
         await stream.send(await method(Received(stream)))
         return Reply()
@@ -145,7 +138,6 @@ def _client_streaming(method: Callable[..., Any], _: Method) -> CallNext:
 
 def _bidirectional(method: Callable[..., Any], _: Method) -> CallNext:
     async def handle(call: Call) -> Reply:
-        current.set(call)
         stream = _stream(call)
         await _send_all(stream, method(Received(stream)))
         return Reply()

@@ -48,16 +48,7 @@ class Outgoing:
             if serving.deadline is not None and serving.deadline < deadline:
                 deadline = serving.deadline
             carried = dict(serving.metadata) if metadata is None else {**serving.metadata, **lower(metadata)}
-        return Call(
-            service,
-            endpoint,
-            request,
-            request_type=request_type,
-            reply_type=reply_type,
-            metadata=carried,
-            deadline=deadline,
-            caller=self._caller,
-        )
+        return Call(service, endpoint, request, request_type, reply_type, carried, deadline, False, self._caller)
 
     def stream(
         self,
@@ -104,7 +95,7 @@ def reserved(name: str) -> bool:
 
 def lower(metadata: Mapping[str, str]) -> dict[str, str]:
     """With the names in lower case, as they are in memory."""
-    return {name.lower(): value for name, value in metadata.items()}
+    return dict(zip(map(str.lower, metadata), metadata.values(), strict=True))
 
 
 def _least(*limits: float | None) -> float | None:

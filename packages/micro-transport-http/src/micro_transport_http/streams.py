@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from micro_core import Buffer, EndOfStream, Exchange, Head, Message, Peer, Reset, TransportError
 from micro_http import HTTPClient, Pipe, PipeExchange
-from micro_http.names import WireNames
+from micro_http.names import WireLines
 from micro_http.write import ASKS, EMPTY_CHUNKED, OK, TELLS, counted, header_block, request_start
 
 _EOS = "EOS"
@@ -97,15 +97,15 @@ def gone() -> TransportError:
 class ServerExchange(PipeExchange):
     """The server's side of one stream."""
 
-    __slots__ = ("_drained", "_end_arrived", "_ended", "_names", "_over", "_pipe", "_sent", "_stream")
+    __slots__ = ("_drained", "_end_arrived", "_ended", "_lines", "_over", "_pipe", "_sent", "_stream")
 
-    def __init__(self, pipe: Pipe, opening: Message, peer: Peer, names: WireNames) -> None:
+    def __init__(self, pipe: Pipe, opening: Message, peer: Peer, lines: WireLines) -> None:
         self.request = opening.head
         self.reply = {}
         self.trailer = {}
         self.peer = peer
         self._pipe = pipe
-        self._names = names
+        self._lines = lines
         self._stream = opening.head.get("micro-stream")
         self._end_arrived = False
         self._over = False
@@ -133,12 +133,12 @@ class ServerExchange(PipeExchange):
             return
         data = bytes(body)
         first = OK if self._sent else self._first()
-        last = header_block(self._names, last_head(trailer))
+        last = header_block(self._lines, last_head(trailer))
         await self._pipe.send(b"".join((first, last, counted(data), data)))
         self._ended = True
 
     def _first(self) -> bytes:
-        return (OK + TELLS if self.tells else OK) + header_block(self._names, self.reply)
+        return (OK + TELLS if self.tells else OK) + header_block(self._lines, self.reply)
 
     async def recv(self) -> bytes:
         """See `Exchange.recv`."""
@@ -184,7 +184,7 @@ class ServerExchange(PipeExchange):
 class ClientExchange(Exchange):
     """The client's side of one stream."""
 
-    __slots__ = ("_block", "_client", "_ended", "_names", "_over", "_pipe", "_received", "_start", "_stub")
+    __slots__ = ("_block", "_client", "_ended", "_lines", "_over", "_pipe", "_received", "_start", "_stub")
 
     def __init__(self, client: HTTPClient, pipe: Pipe, start: bytes, block: bytes, head: Head, peer: Peer) -> None:
         self.request = head
@@ -193,7 +193,7 @@ class ClientExchange(Exchange):
         self.peer = peer
         self._pipe = pipe
         self._client = client
-        self._names = client.names
+        self._lines = client.lines
         self._start = start
         self._block = block
         self._stub = start + block
@@ -217,7 +217,7 @@ class ClientExchange(Exchange):
         if self._ended:
             return
         head = {**self.request, **last_head(trailer)}
-        data = _post(self._start + header_block(self._names, head), bytes(body))
+        data = _post(self._start + header_block(self._lines, head), bytes(body))
         try:
             await self._pipe.send(data)
         except TransportError:
@@ -288,7 +288,7 @@ async def opened(
 ) -> ClientExchange:
     """Dials and sends the opening message; see `Transport.open`."""
     start = request_start(head.get(":method", "POST"), head.get(":path", "/"), client.host_of(address))
-    block = header_block(client.names, head)  # raises before anything is dialled
+    block = header_block(client.lines, head)  # raises before anything is dialled
     pipe = await client.pipe(address, verify_name=verify_name, deadline=deadline)
     exchange = ClientExchange(client, pipe, start, block, head, Peer(address, pipe.identity, "http/1.1"))
     await exchange.open(bytes(opening))

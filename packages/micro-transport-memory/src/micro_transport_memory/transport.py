@@ -87,7 +87,7 @@ class MemoryTransport(Transport):
         work = listener.accept(dict(request.head), self._peer)
         if isinstance(work, Message):
             return _copy(work)
-        if isinstance(work, StreamCall):
+        if work.streams:
             work.cancel(Reset.PROTOCOL)
             raise TransportError("the endpoint is a stream", Reset.PROTOCOL, processed=False)
         answer = Answer(work)

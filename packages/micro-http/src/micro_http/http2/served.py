@@ -75,12 +75,12 @@ class ServedStream(Stream):
             return False
         self._framed = framed(head)
         answer = connection.accept(head, connection.peer) if listener.draining is None else listener.draining(head)
-        if type(answer) is Message:
+        if isinstance(answer, Message):
             self._answer(answer)
-        elif isinstance(answer, StreamCall):
+        elif answer.streams:
             self._begin_stream(answer, head, end)
         else:
-            self._call = cast("UnaryCall", answer)
+            self._call = answer
             return True
         return False
 
