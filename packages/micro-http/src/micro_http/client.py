@@ -185,30 +185,29 @@ class HTTPClient:
 
         A call that the peer did not take because it leaves the connection is made on the next one.
         """
-        clock = self._running().clock
+        loop = self._running()
         for last in _ONCE_MORE:
-            connection = self._shared(pool, clock()) or await self._dial_http2(pool, deadline)
+            connection = self._shared(pool, loop.clock()) or await self._dial_http2(pool, deadline)
+            stream = None
             try:
-                return await self._call_on(connection, pool, head, body, deadline)
+                stream = connection.call(head, body, deadline)
+                if pool.departed:
+                    connection.retire()
+                if self._sweep is None:
+                    self.watch()
+                reply: Message = await stream.waiter
             except TransportError as error:
                 if error.processed or last or connection.link.room:
                     raise
                 if not pool.http2:
                     return None
+            except BaseException:
+                if stream is not None:
+                    stream.give_up(Reset.CANCELLED)
+                raise
+            else:
+                return reply
         return None
-
-    async def _call_on(self, connection: HTTP2Client, pool: Pool, head: Head, body: bytes, deadline: float) -> Message:
-        stream = connection.call(head, body, deadline)
-        if pool.departed:
-            connection.retire()
-        if self._sweep is None:
-            self.watch()
-        try:
-            reply: Message = await stream.waiter
-        except BaseException:
-            stream.give_up(Reset.CANCELLED)
-            raise
-        return reply
 
     async def exchange(
         self, address: str, head: Head, *, verify_name: str | None = None, deadline: float

@@ -34,6 +34,10 @@ _FEW = 64
 """Fields of a head that may be remembered."""
 
 _ONCE = frozenset({"content-length", "host", "content-type", "te"})
+_OF_CALL = ("micro-id", "timeout")
+_CALL = re.compile(rb"\x00\x08micro-id(.)([0-9]{1,20})\x00\x07timeout(.)([0-9]{1,20})", re.DOTALL)
+"""How the heads of our own clients' calls end."""
+
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 Entry: TypeAlias = tuple[str, str, int, int]
@@ -112,9 +116,13 @@ class Decoder:
         known = self._runs.get(run)
         if known is None:
             return self._read(data, run)
+        head = known.head.copy()
         if not rest:
-            return Block(known.head.copy(), known.size, known.lines, checked=True)
-        return self._extended(known, rest) or self._read(data, b"")
+            return Block(head, known.size, known.lines, checked=True)
+        size = self._extend(head, known, rest)
+        if not size:
+            return self._read(data, b"")
+        return Block(head, size, known.lines + len(head) - len(known.head), checked=True)
 
     def quick(self, data: bytes) -> Head | None:
         """The head of a block that is like earlier ones and changes nothing; None for any other, which `decode` reads.
@@ -125,33 +133,49 @@ class Decoder:
         known = self._runs.get(data[: len(data) - len(rest)] if rest else data)
         if known is None or known.sized:
             return None
-        if not rest:
-            return known.head.copy()
-        block = self._extended(known, rest)
-        return None if block is None else block.head
-
-    def _extended(self, known: Block, data: bytes) -> Block | None:
-        """A known run and plain literals behind it, the common case; None for anything else."""
         head = known.head.copy()
-        size, lines, names, pos, end = known.size, known.lines, self._names, 0, len(data)
+        if not rest or self._extend_by_call(head, known, rest) or self._extend(head, known, rest):
+            return head
+        return None
+
+    def _extend_by_call(self, head: Head, known: Block, data: bytes) -> bool:
+        """Takes what is new in a call of a client of ours, if it is nothing else."""
+        said = _CALL.fullmatch(data)
+        if said is None or not head.keys().isdisjoint(_OF_CALL):
+            return False
+        first, number, second, timeout = said.groups()
+        if first[0] != len(number) or second[0] != len(timeout):
+            return False
+        if known.size + len(data) + 2 * OVERHEAD > self._most or known.lines + 2 > self._few:
+            return False
+        head["micro-id"] = number.decode()
+        head["timeout"] = timeout.decode()
+        return True
+
+    def _extend(self, head: Head, known: Block, data: bytes) -> int:
+        """Takes plain literals behind a known run, the common case, and says how large the head is; 0 for others."""
+        size, names, pos, end = known.size, self._names, 0, len(data)
         while pos < end:
             if data[pos] or end - pos < 3 or not 0 < (length := data[pos + 1]) < 127:
-                return None
+                return 0
             at = pos + 2 + length
             if at >= end or (more := data[at]) > 126:
-                return None
+                return 0
             name = names[data[pos + 2 : at]]
             pos = at + 1 + more
             raw = data[at + 1 : pos]
             if name in head or name in _TELLING or pos > end:
-                return None
-            value = _text(raw)
-            if value.strip(" \t") != value or (not value.isprintable() and _unfit(value)):
-                return None
+                return 0
+            if raw.isdigit():
+                value = raw.decode()
+            else:
+                value = _text(raw)
+                if value.strip(" \t") != value or (not value.isprintable() and _unfit(value)):
+                    return 0
             head[name] = value
             size += length + more + OVERHEAD
-            lines += 1
-        return Block(head, size, lines, checked=True) if size <= self._most and lines <= self._few else None
+        lines = known.lines + len(head) - len(known.head)
+        return size if size <= self._most and lines <= self._few else 0
 
     def _read(self, data: bytes, run: bytes) -> Block:
         """Any block."""

@@ -36,10 +36,11 @@ _PSEUDO = {name: integer(at, 4, 0) for name, at in _STATIC_NUMBERS.items() if na
 class Encoder:
     """Writes the heads of one direction of one connection."""
 
-    __slots__ = ("_fields", "_names", "_order", "_pseudo", "_room", "_seen", "_update", "_varying")
+    __slots__ = ("_fields", "_firsts", "_names", "_order", "_pseudo", "_room", "_seen", "_update", "_varying")
 
     def __init__(self) -> None:
         # Apart, so that nothing in a head can be taken for what stands in front of it.
+        self._firsts: dict[tuple[tuple[str, str], ...], bytes] = {}
         self._pseudo: dict[tuple[str, str], bytes] = {}
         self._fields: dict[tuple[str, str], bytes] = {}
         self._names: dict[str, bytes | None] = {}
@@ -65,15 +66,23 @@ class Encoder:
         """
         known, entered = self._fields.get, len(self._order)
         try:
-            parts = [self._pseudo.get(item) or self._literal(item, True) for item in pseudo]
-            parts += [known(item) or self._literal(item) for item in head.items()]
+            first = self._firsts.get(pseudo) or self._first(pseudo)
+            block = first + b"".join([known(item) or self._literal(item) for item in head.items()])
         except ValueError:
             self._withdraw(entered)
             raise
         if self._update:
-            parts.insert(0, self._update)
+            block = self._update + block
             self._update = b""
-        return b"".join(parts)
+        return block
+
+    def _first(self, pseudo: tuple[tuple[str, str], ...]) -> bytes:
+        """The pseudo headers; remembered once all of them have an index."""
+        known = [self._pseudo.get(item) for item in pseudo]
+        if None not in known:
+            first = self._firsts[pseudo] = b"".join(filter(None, known))
+            return first
+        return b"".join([self._pseudo.get(item) or self._literal(item, True) for item in pseudo])
 
     def _withdraw(self, entered: int) -> None:
         """The peer will not hear of what was entered since."""
@@ -90,13 +99,13 @@ class Encoder:
 
     def _literal(self, item: tuple[str, str], pseudo: bool = False) -> bytes:
         name, value = item
+        start = self._varying.get(name)
+        if start is not None and value.isascii() and value.isdigit() and (size := len(value)) < 127:
+            return start + _SIZES[size] + value.encode()
         if (bare := value.strip(" \t")) != value:  # as HTTP/1.1's readers do; no value may hold it (RFC 9113 §8.2.1)
             item = name, value = name, bare
             if (known := self._fields.get(item)) is not None:
                 return known
-        start = self._varying.get(name)
-        if start is not None and value.isprintable() and value.isascii() and (size := len(value)) < 127:
-            return start + _SIZES[size] + value.encode()
         if pseudo:
             prefix: bytes | None = _PSEUDO[name]
         else:
@@ -129,6 +138,7 @@ class Encoder:
 
     def _index(self) -> None:
         """Numbers all fields anew, in place: a head of which half is written goes on with these."""
+        self._firsts.clear()
         self._fields.clear()
         self._pseudo.clear()
         dynamic = ((62 + back, item) for back, item in enumerate(reversed(self._order)))

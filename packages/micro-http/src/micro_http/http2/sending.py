@@ -10,6 +10,7 @@ from micro_core import Head
 from micro_http.http2 import frames as fr
 from micro_http.http2.encoder import Encoder
 
+_HEAD = fr.HEADER.pack
 _GATHERED = 16_384
 _CRUMB = 64
 """Bytes of a frame that a window may be opened for without being a nuisance, unless no more are left."""
@@ -159,9 +160,11 @@ class Sending(ABC):
         if len(block) <= most and size <= stream.window and size <= self._window and size <= most:
             self._window -= size
             self.unanswered += 2
-            number, pack = stream.number, fr.HEADER.pack
-            head = pack(len(block) << 8 | fr.HEADERS, fr.END_HEADERS, number)
-            self.write(b"".join((head, block, pack(size << 8, fr.END_STREAM, number), prefix, body)))
+            number = stream.number
+            head = _HEAD(len(block) << 8 | fr.HEADERS, fr.END_HEADERS, number)
+            if not self.out:
+                self._ready()
+            self.out += (head, block, _HEAD(size << 8, fr.END_STREAM, number), prefix, body)
             self._end_sending(stream)
         else:
             self.send_head(stream, block)
