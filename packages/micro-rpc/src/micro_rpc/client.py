@@ -33,7 +33,7 @@ from micro_core.errors import BadRequest, UnsupportedMediaType
 from micro_rpc.attempts import Attempts
 from micro_rpc.client_stream import ClientStream
 from micro_rpc.plans import Plan, Plans
-from micro_rpc.wire import CLIENT_ID, outgoing_metadata, refusal_of
+from micro_rpc.wire import CLIENT_ID, outgoing_metadata, refusal_of, unreadable
 
 
 class RPCClient(Client):
@@ -151,8 +151,9 @@ class RPCClient(Client):
             if said.lower().startswith("unsupported content-type"):
                 refused = UnsupportedMediaType(said, id=CLIENT_ID)
                 raise attempts.circumstances(refused) from None
-            text = f"the reply of {call.service} {call.endpoint} is not what was asked for: {error}"
-            raise DecodeError(text) from None
+            what = f"the reply of {call.service} {call.endpoint}"
+            asked = plan.head["content-type"]
+            raise unreadable(what, call.attempts[-1].node, reply.head, reply.body, asked, error) from None
 
 
 def _told(deadline: float, scoped: float) -> float:
