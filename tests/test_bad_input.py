@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import anyio
 import micro
@@ -94,8 +97,17 @@ async def test_a_body_that_cannot_be_decoded_says_where_it_is_wrong() -> None:
         assert (await post(service, b'{"name"', type_="application/json"))[0] == 400
         with pytest.raises(micro.errors.BadRequest, match=r"at `\$\.name` \(greeter Say\.Hello at greeter-.*answered"):
             await client.call("greeter", "Say.Hello", {"name": 5}, Greeting)
-        with pytest.raises(micro.errors.MicroError, match=r"the reply of greeter Say.Hello is not .*`str`"):
+        with pytest.raises(
+            micro.errors.MicroError,
+            match=r"Say.Hello from greeter-\S+ at 127\S+ \(application/json, 14 bytes\) cannot .*`str`",
+        ):
             await client.call("greeter", "Say.Hello", Greeting("Ada"), dict[str, int])
+        async with client.stream("greeter", "Say.Endless", str) as stream:
+            await stream.send(None)
+            with pytest.raises(
+                micro.errors.DecodeError, match=r"a message of greeter Say.Endless from greeter-\S+ at 127"
+            ):
+                await stream.recv()
 
 
 @pytest.mark.anyio
@@ -133,6 +145,52 @@ async def test_a_reply_that_is_too_large_says_how_large_it_may_be(
         assert "(option message_limit)" in caught.value.detail
         assert (caught.value.outcome.value, caught.value.attempts) == ("answered", 1)
         assert await client.call("greeter", "Say.Long", 500, str) == "x" * 500
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("given", ["2", timedelta(seconds=2)], ids=str)
+async def test_a_timeout_that_is_no_number_is_told_by_its_name(given: Any) -> None:
+    said = re.escape(f"timeout={given!r} is no number of seconds; write for example timeout=2.5")
+    async with greeter() as (_, client):
+        for options in ({"timeout": given}, {"timeout": given, "version": "2"}):
+            with pytest.raises(TypeError, match=said):
+                await client.call("greeter", "Say.Hello", Greeting("Ada"), Greeting, **options)
+        with pytest.raises(TypeError, match=said):
+            await client.call_response("greeter", "Say.Hello", Greeting("Ada"), Greeting, timeout=given)
+        with pytest.raises(TypeError, match=said):
+            await client.publish("greetings", Greeting("Ada"), timeout=given)
+        with pytest.raises(TypeError, match=said):
+            async with client.stream("greeter", "Say.Endless", int, timeout=given):
+                raise AssertionError("it opened")
+        say = client.proxy(Say, "greeter", timeout=given)
+        with pytest.raises(TypeError, match=said):
+            await say.hello(Greeting("Ada"))
+        with pytest.raises(TypeError, match=said):
+            await anext(aiter(say.endless()))
+
+
+async def a_page(stream: SocketStream) -> None:
+    """What a reverse proxy or a login page answers where a service was meant to be."""
+    async with stream:
+        await stream.receive()
+        await stream.send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: 15\r\n\r\n<p>Sign in!</p>"
+        )
+
+
+@pytest.mark.anyio
+async def test_a_reply_in_another_content_type_names_the_node_and_what_it_said() -> None:
+    async with greeter() as (_, client), await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        address = f"127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, a_page)
+            with pytest.raises(micro.errors.DecodeError) as caught:
+                await client.call("greeter", "Say.Hello", Greeting("Ada"), Greeting, address=address)
+            tasks.cancel_scope.cancel()
+        assert str(caught.value).startswith(
+            f"the reply of greeter Say.Hello from {address} (text/html; charset=utf-8, 15 bytes) cannot be read as "
+            "application/json: this is not the JSON of Greeting: "
+        )
 
 
 async def half_a_reply(stream: SocketStream) -> None:

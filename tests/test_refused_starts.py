@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import micro
 
-service = micro.Service("greeter"{arguments})
+service = micro.Service({name!r}{arguments})
 
 @dataclass
 class Greeting:
@@ -35,9 +35,9 @@ class Say:
 """
 
 
-def refusal(folder: Path, *, body: str = SAY, arguments: str = "", **environment: str) -> str:
+def refusal(folder: Path, *, name: object = "greeter", body: str = SAY, arguments: str = "", **environment: str) -> str:
     """The one line that `python -m` of a service says before it ends with 2."""
-    (folder / "bad.py").write_text(SERVICE.format(body=body, arguments=arguments))
+    (folder / "bad.py").write_text(SERVICE.format(name=name, body=body, arguments=arguments))
     run = subprocess.run(
         [sys.executable, "-m", "bad"],
         cwd=folder,
@@ -226,3 +226,130 @@ class TestHandlers:
     )
     def test_what_cannot_be_served_says_what_to_write(self, body: str, said: str, tmp_path: Path) -> None:
         assert said in refusal(tmp_path, body=body)
+
+
+class TestCode:
+    """What is wrong at a line of the service's module is told with that line, not with a traceback of its import."""
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            pytest.param("", "a service needs a name, not ''; write micro.Service(\"greeter\")", id="none"),
+            pytest.param(5, "a service needs a name, not 5; write ", id="no-text"),
+            pytest.param("a b", "'a b' cannot name a service: a name has no blanks and none of / and \\", id="blank"),
+            pytest.param("a/b", "'a/b' cannot name a service: ", id="slash"),
+            pytest.param("a\\b", "'a\\\\b' cannot name a service: ", id="backslash"),
+            pytest.param("..", "'..' cannot name a service: ", id="path"),
+            pytest.param("a\nb", "'a\\nb' cannot name a service: ", id="line-break"),
+            pytest.param("a" * 256, f"'{'a' * 60}' cannot name a service: ", id="long"),
+        ],
+    )
+    def test_a_name_that_no_registry_carries(self, name: object, said: str, tmp_path: Path) -> None:
+        assert refusal(tmp_path, name=name).startswith(f"error: bad.py:6: {said}")
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            pytest.param(
+                ", registry=5",
+                'registry=5 is neither a name nor an object of class micro_core.Registry; write registry="mdns"',
+                id="kind",
+            ),
+            pytest.param(
+                ", options=5", 'options is a mapping such as {"stop.drain": 5}, not of type int', id="options"
+            ),
+            pytest.param(", options={5: 6}", "options={5: …}: a key is a text such as ", id="key"),
+            pytest.param(", metadata=5", 'metadata=5 is no mapping of texts; write metadata={"', id="metadata"),
+            pytest.param(", metadata={'zone': 5}", "metadata={'zone': 5} is no mapping of texts", id="value"),
+            pytest.param(
+                ", server_middleware=print",
+                "server_middleware=<built-in function print> is no sequence of functions; "
+                "write server_middleware=[logged]",
+                id="middleware",
+            ),
+            pytest.param(
+                ", client_middleware=[5]", "client_middleware=[5] is no sequence of functions", id="no-function"
+            ),
+        ],
+    )
+    def test_an_argument_of_a_service(self, arguments: str, said: str, tmp_path: Path) -> None:
+        assert refusal(tmp_path, arguments=arguments).startswith(f"error: bad.py:6: {said}")
+
+    @pytest.mark.parametrize(
+        ("body", "said"),
+        [
+            pytest.param(
+                "@service.handler\nasync def say_hello(request: Greeting) -> Greeting: ...",
+                "say_hello is a function; a handler is a class, or an object of one: write `class Say:` with the "
+                "method `async def say_hello(self, request: Request) -> Reply`",
+                id="function",
+            ),
+            pytest.param(
+                "service.handler(5)", "int has no public method to serve; write `async def hello", id="number"
+            ),
+            pytest.param("@service.handler\nclass Say:\n    x = 1", "Say has no public method to serve", id="class"),
+            pytest.param("service.handler(None)", "NoneType has no public method to serve", id="none"),
+            pytest.param(
+                "@service.subscriber\nasync def on_greeting(event: Greeting) -> None: ...",
+                "a subscriber needs a topic, not <function on_greeting at ",
+                id="no-topic",
+            ),
+            pytest.param(
+                'service.subscriber("greetings")(5)', "a subscriber is a function of one event, not 5", id="subscriber"
+            ),
+            pytest.param(
+                'service.subscriber("greetings", concurrency="2")(print)',
+                "concurrency='2' is no whole number",
+                id="concurrency",
+            ),
+            pytest.param(
+                'service.subscriber("greetings", requires=micro.Capability.DURABLE)(print)',
+                "requires=<Capability.DURABLE: 'durable'> is no set of capabilities",
+                id="requires",
+            ),
+            pytest.param("service.lifespan(5)", "a lifespan is an async generator, not 5; write ", id="lifespan"),
+            pytest.param("service.before_start(5)", "a hook is a function without arguments, not 5", id="hook"),
+        ],
+    )
+    def test_what_is_handed_to_a_service(self, body: str, said: str, tmp_path: Path) -> None:
+        assert refusal(tmp_path, body=body).startswith(f"error: bad.py:12: {said}")
+
+    def test_a_function_that_a_lifespan_would_serve(self, tmp_path: Path) -> None:
+        body = "@service.lifespan\nasync def life():\n    service.handler(print)\n    yield"
+        assert refusal(tmp_path, body=body).startswith("error: bad.py:14: print is a function; a handler is a class")
+
+    @pytest.mark.parametrize(
+        "life",
+        [
+            pytest.param("    async with client:\n        yield", id="awaited"),
+            pytest.param("    blocking.list_services()\n    yield", id="blocking"),
+        ],
+    )
+    def test_an_argument_of_a_client_when_a_service_uses_it(self, life: str, tmp_path: Path) -> None:
+        body = (
+            "client = micro.Client(registry=5)\n"
+            "import micro.sync\nblocking = micro.sync.Client(registry=5)\n"
+            f"@service.lifespan\nasync def life():\n{life}"
+        )
+        line = 12 if "client:" in life else 14
+        assert refusal(tmp_path, body=body).startswith(f"error: bad.py:{line}: registry=5 is neither a name nor ")
+
+    def test_the_first_one_counts(self, tmp_path: Path) -> None:
+        text = refusal(tmp_path, name="", arguments=", registry=5", body="service.handler(print)")
+        assert text.startswith("error: bad.py:6: a service needs a name")
+
+    def test_a_module_elsewhere_is_named_in_full(self, tmp_path: Path) -> None:
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "parts.py").write_text("def add(service):\n    service.handler(print)\n")
+        text = refusal(tmp_path, body="import parts\nparts.add(service)", PYTHONPATH=f"{elsewhere}")
+        assert text.startswith("error: elsewhere/parts.py:2: print is a function")
+
+    def test_a_name_of_the_environment_that_no_registry_carries(self, tmp_path: Path) -> None:
+        text = refusal(tmp_path, MICRO_SERVER_NAME="a/b")
+        assert text.startswith("error: MICRO_SERVER_NAME in the environment: 'a/b' cannot name a service: ")
+
+    def test_a_name_of_a_file_that_is_none(self, tmp_path: Path) -> None:
+        (tmp_path / "micro.toml").write_text('[server]\nname = ""\n')
+        text = refusal(tmp_path)
+        assert text.startswith("error: [server] name in micro.toml: a service needs a name, not ''")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import anyio
 import micro
+import micro.testing
 import pytest
 from micro.config import Config
 from micro.runtime import Runtime
@@ -409,18 +411,37 @@ async def test_handlers_come_before_serving(memory: Kinds) -> None:
             await service.__aenter__()
 
 
-async def test_an_object_of_the_wrong_kind_is_an_error() -> None:
-    with pytest.raises(
-        ConfigurationError,
-        match=r"registry=5 is neither a name nor an object of class micro_core.*write registry=.mdns",
-    ):
-        micro.Service("greeter", registry=5)  # type: ignore[arg-type]  # what the test is about
-    with pytest.raises(ConfigurationError, match=r"a service needs a name, not ''; write micro.Service"):
-        micro.Service("")
-    with pytest.raises(
-        ConfigurationError, match=r"echo is a function; a handler is a class.*write `class Say:`.*`async def echo\(self"
-    ):
-        micro.Service("x").handler(Echo.echo)
+async def test_what_is_wrong_in_code_is_told_with_its_line_by_every_start() -> None:
+    log: list[str] = []
+    wrong = micro.Service("greeter", registry=5)  # type: ignore[arg-type]  # what the test is about
+    line = inspect.currentframe().f_lineno - 1  # type: ignore[union-attr]  # CPython
+    wrong.before_start(lambda: log.append("started"))
+    wrong.handler(print)  # the second mistake
+    said = rf"^\S*test_life\.py:{line}: registry=5 is neither a name nor an object of class micro_core"
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=said):
+            await wrong.__aenter__()
+    with pytest.raises(ConfigurationError, match=said):
+        wrong.configure()
+    with pytest.raises(ConfigurationError, match=said):
+        await micro.testing.run(wrong).__aenter__()
+    with pytest.raises(ConfigurationError, match=said.replace(str(line), r"\d+")):
+        await micro.Client(registry=5).__aenter__()  # type: ignore[arg-type]  # what the test is about
+    assert log == []
+
+
+async def test_what_a_lifespan_did_wrong_ends_with_its_run(memory: Kinds) -> None:
+    service, handlers = micro.Service("greeter", **memory), [print, Echo()]
+
+    @service.lifespan
+    async def life() -> AsyncIterator[None]:
+        service.handler(handlers.pop(0))
+        yield
+
+    with pytest.raises(ConfigurationError, match=r"test_life\.py:\d+: print is a function; a handler is a class"):
+        await service.__aenter__()
+    async with service:
+        assert [endpoint.name for endpoint in service.record.endpoints]
 
 
 async def test_a_plugin_for_another_event_loop_says_so(memory: Kinds, anyio_backend_name: str) -> None:

@@ -164,7 +164,8 @@ def test_a_second_signal_waits_for_no_thread(start: Start) -> None:
     wait_for_log(process, "SIGTERM: stopping")
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    assert ended(process)[0] == 128 + signal.SIGTERM
+    # A shell shows 143 either way: the signal itself ends a process that is leaving already.
+    assert ended(process)[0] in (128 + signal.SIGTERM, -signal.SIGTERM)
     assert time.monotonic() - began < 3
 
 

@@ -163,10 +163,6 @@ class BareStream:
         raise AssertionError
 
 
-class Nothing:
-    pass
-
-
 class Arguments:
     def __init__(self, database: object) -> None: ...
 
@@ -185,7 +181,6 @@ class Arguments:
         (Awaited, r"Awaited.hello is a coroutine that returns an iterator"),
         (SyncTotal, r"SyncTotal.hello takes a stream, so it must be async"),
         (BareStream, r"BareStream.hello: say what the stream holds, as AsyncIterator\[Item\]"),
-        (Nothing, r"Nothing has no public method to serve"),
         (Arguments, r"Arguments needs arguments to be made; hand over an instance: service.handler\(Arguments\(…\)\)"),
     ],
 )

@@ -151,6 +151,12 @@ async def test_a_fake_of_the_service_itself_is_refused() -> None:
             pass
 
 
+async def test_a_fake_that_cannot_be_served_is_told_with_the_line_of_the_run() -> None:
+    with pytest.raises(micro.errors.ConfigurationError, match=r"^\S*test_testing\.py:\d+: print is a function"):
+        async with micro.testing.run(service, fakes={"mail": print}):
+            pass
+
+
 async def test_an_object_given_in_code_is_replaced_for_the_run_only() -> None:
     cls = load("registry", "memory").cls
 

@@ -33,7 +33,7 @@ from micro_core.errors import BadRequest, UnsupportedMediaType
 from micro_rpc.attempts import Attempts
 from micro_rpc.client_stream import ClientStream
 from micro_rpc.plans import Plan, Plans
-from micro_rpc.wire import CLIENT_ID, outgoing_metadata, refusal_of
+from micro_rpc.wire import CLIENT_ID, outgoing_metadata, refusal_of, unreadable
 
 
 class RPCClient(Client):
@@ -103,7 +103,7 @@ class RPCClient(Client):
                     try:
                         value = plan.decode(reply.body)
                     except DecodeError as error:
-                        raise self._undecodable(call, attempts, reply, error) from None
+                        raise self._undecodable(call, plan, attempts, reply, error) from None
                     return Reply(value, reply.head, None if call.address else node)
                 attempts.failed(node, began, failure)
             head = head.copy()  # whoever got the last one may hold it still
@@ -154,12 +154,13 @@ class RPCClient(Client):
             text = f"the request cannot be encoded as {plan.head['content-type']}: {error}"
             raise attempts.nothing_sent(BadRequest(text, id=CLIENT_ID)) from error
 
-    def _undecodable(self, call: Call, attempts: Attempts, reply: Message, error: DecodeError) -> Exception:
+    def _undecodable(self, call: Call, plan: Plan, attempts: Attempts, reply: Message, error: DecodeError) -> Exception:
         call.attempts[-1].error = error
         said = reply.body[:200].decode("utf-8", "replace")
         if said.lower().startswith("unsupported content-type"):
             return attempts.circumstances(UnsupportedMediaType(said, id=CLIENT_ID))
-        return DecodeError(f"the reply of {call.service} {call.endpoint} is not what was asked for: {error}")
+        what, asked = f"the reply of {call.service} {call.endpoint}", plan.head["content-type"]
+        return unreadable(what, call.attempts[-1].node, reply.head, reply.body, asked, error)
 
 
 def _nanoseconds(seconds: float) -> str:

@@ -34,7 +34,7 @@ from micro_core import (
 )
 from micro_core.errors import BadGateway, BadRequest, Timeout
 
-from micro_rpc.wire import CLIENT_ID, refusal_of
+from micro_rpc.wire import CLIENT_ID, refusal_of, unreadable
 
 if TYPE_CHECKING:
     from micro_rpc.attempts import Attempts
@@ -206,10 +206,9 @@ class ClientStream(Stream):
         try:
             return self._plan.decode(body)
         except DecodeError as error:
-            call = self._call
-            raise DecodeError(
-                f"a message of {call.service} {call.endpoint} is not what was asked for: {error}"
-            ) from None
+            what = f"a message of {self._call.service} {self._call.endpoint}"
+            asked = self._plan.head["content-type"]
+            raise unreadable(what, self._taken, self._exchange.reply, body, asked, error) from None
 
     async def _next(self) -> bytes:
         if self._final is not None:

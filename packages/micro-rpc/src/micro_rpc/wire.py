@@ -19,7 +19,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
-from micro_core import Codec, Head, Message, Outcome, RPCError, UnsupportedType
+from micro_core import Codec, DecodeError, Head, Message, Node, Outcome, RPCError, UnsupportedType
 from micro_core.errors import from_wire
 from micro_core.revival import to_wire
 
@@ -70,7 +70,7 @@ _KEPT = frozenset({"micro-trace-id", "micro-span-id", "micro-namespace"})
 _PREFIXES = ("micro-", "x-micro-", "content-", "accept", ":")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
-_LONGEST_DETAIL = 2000
+_LONGEST_DETAIL, _LONGEST_TYPE = 2000, 100
 _NANOSECONDS = 1_000_000_000
 _LONGEST = 10**18
 
@@ -199,6 +199,13 @@ def _http_error(status: str, body: bytes) -> RPCError:
     code = int(status) if status.isascii() and status.isdigit() and len(status) == 3 else 0
     text = body[:200].decode("utf-8", "replace").strip()
     return from_wire(text or f"the peer answered HTTP status {status} without a word", id=CLIENT_ID, code=code)
+
+
+def unreadable(what: str, node: Node | None, head: Head, body: bytes, asked: str, error: DecodeError) -> DecodeError:
+    """The error of a body that is not what was asked for: whose it is and what its head says that it is."""
+    said = head.get("content-type", "without a content type")[:_LONGEST_TYPE]
+    source = "the server" if node is None else node.id if node.id == node.address else f"{node.id} at {node.address}"
+    return DecodeError(f"{what} from {source} ({said}, {len(body)} bytes) cannot be read as {asked}: {error}")
 
 
 def refuse(error: RPCError, service: str, *, unprocessed: bool = False) -> Message:

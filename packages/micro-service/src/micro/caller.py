@@ -149,7 +149,7 @@ class Caller:
             RPCError: by its class what went wrong; with outcome, service, endpoint, node, attempts and elapsed.
             ConfigurationError: `errors` names what cannot be revived; nothing was sent.
             DecodeError: the reply is not of the type asked for; the call was processed.
-            TypeError: an unknown option.
+            TypeError: an unknown option, or a timeout that is no number.
             ValueError: two different versions.
 
         A cancelled call is cancelled at the server, too.
@@ -276,6 +276,7 @@ class Caller:
             BrokerUnavailable: it was not accepted in time.
             UnsupportedType: the codec cannot carry it.
             UnsupportedContentType: no installed codec for that content type.
+            TypeError: a timeout that is no number.
             ValueError: an empty topic, or one with control characters.
         """
         await self._publisher.publish(topic, event, timeout, content_type, metadata, key_of(key))

@@ -16,8 +16,9 @@ from micro_core import Client as ClientPlugin
 from micro.caller import Caller
 from micro.config import Config
 from micro.middleware import answers
+from micro.mistakes import Mistakes
 from micro.runtime import Runtime
-from micro.words import split_kinds
+from micro.words import functions, split_kinds
 
 log = logging.getLogger("micro.service")
 
@@ -35,9 +36,9 @@ class Client(Caller):
         options: by dotted key: `registry.consul.token`, `client.request_timeout`, `namespace`.
         client_middleware: around every call and stream; the first is the outermost.
 
-    Entering raises ConfigurationError when something that was chosen cannot be had; a registry that cannot be reached
-    is asked again by each call. Leaving gives accepted events
-    `stop.flush` seconds to be delivered, then closes everything; calls that still run are cancelled.
+    Entering raises ConfigurationError when something that was chosen cannot be had, or an argument is wrong: the text
+    begins with its file and line. A registry that cannot be reached is asked again by each call. Leaving gives accepted
+    events `stop.flush` seconds to be delivered, then closes everything; calls that still run are cancelled.
     """
 
     def __init__(
@@ -56,16 +57,19 @@ class Client(Caller):
         super().__init__()
         self.name = name
         self.version = version
-        self._code, self._objects = split_kinds(
-            options, registry=registry, selector=selector, transport=transport, broker=broker, client=client
-        )
-        self._middleware = tuple(client_middleware)
+        self._mistakes = Mistakes()
+        with self._mistakes:
+            self._code, self._objects = split_kinds(
+                options, registry=registry, selector=selector, transport=transport, broker=broker, client=client
+            )
+            self._middleware = functions("client_middleware", client_middleware)
         self._stack: AsyncExitStack | None = None
         self._entered = False
 
     async def __aenter__(self) -> Self:
         if self._entered:
             raise RuntimeError("this client runs already; share it inside its `async with`, or make another one")
+        self._mistakes.tell()
         self._entered = True
         try:
             await self._open()

@@ -22,7 +22,7 @@ from micro_core.errors import BadRequest
 from micro.context import current
 from micro.middleware import chain
 from micro.schema import value_of
-from micro.shapes import EXAMPLE, Method, Shape, methods_of
+from micro.shapes import EXAMPLE, Method, Shape, methods_of, public_names
 
 
 def instance_of(handler: object) -> object:
@@ -41,20 +41,30 @@ def instance_of(handler: object) -> object:
     return handler()
 
 
+def check_handler(handler: object) -> None:
+    """Raises ConfigurationError for what has no methods to serve."""
+    if inspect.isroutine(handler):
+        name = handler.__name__ if handler.__name__.isidentifier() else "hello"
+        raise ConfigurationError(
+            f"{handler.__qualname__} is a function; a handler is a class, or an object of one: write "
+            f"`class Say:` with the method `{EXAMPLE.format(name=name)}`"
+        )
+    cls = handler if isinstance(handler, type) else type(handler)
+    if next(public_names(cls), None) is None:
+        raise ConfigurationError(
+            f"{cls.__qualname__} has no public method to serve; write `{EXAMPLE.format(name='hello')}` in it"
+        )
+
+
 def handlers_of(handler: object, name: str | None = None, middleware: Sequence[Middleware] = ()) -> list[Handler]:
     """One Handler per public method. `name` stands before the dot; by default it is the class's.
 
     Raises:
-        ConfigurationError: there is no public method, or one that cannot be served.
+        ConfigurationError: a public method cannot be served.
     """
     instance = instance_of(handler)
     cls = type(instance)
-    methods = methods_of(cls)
-    if not methods:
-        raise ConfigurationError(
-            f"{cls.__qualname__} has no public method to serve; write `{EXAMPLE.format(name='hello')}` in it"
-        )
-    return [_handler(instance, method, name or cls.__name__, middleware) for method in methods]
+    return [_handler(instance, method, name or cls.__name__, middleware) for method in methods_of(cls)]
 
 
 def check_names(handlers: Sequence[Handler]) -> None:

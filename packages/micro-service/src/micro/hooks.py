@@ -5,9 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-H = TypeVar("H", bound=Callable[[], Any])
+from typing import Any
 
 log = logging.getLogger("micro.service")
 
@@ -18,10 +16,9 @@ class Hooks:
     def __init__(self) -> None:
         self._hooks: dict[str, list[Callable[[], Any]]] = {}
 
-    def add(self, moment: str, hook: H) -> H:
-        """Adds one; returns it, to be used as a decorator."""
+    def add(self, moment: str, hook: Callable[[], Any]) -> None:
+        """Adds one."""
         self._hooks.setdefault(moment, []).append(hook)
-        return hook
 
     async def run(self, moment: str) -> None:
         """Calls them; the first that raises ends it."""

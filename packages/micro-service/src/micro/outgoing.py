@@ -39,9 +39,14 @@ class Outgoing:
         """A unary call with the least of the option and the deadline being served.
 
         The cancel scopes around end it by themselves; what the server is told of them is the client plugin's business.
+        Raises TypeError for a timeout that is no number.
         """
         serving = current.get()
-        deadline = self._clock() + (self._timeout if timeout is None else timeout)
+        try:
+            deadline = self._clock() + (self._timeout if timeout is None else timeout)
+        except TypeError:
+            text = f"timeout={timeout!r} is no number of seconds; write for example timeout=2.5"
+            raise TypeError(text) from None
         if serving is None:
             carried = {} if metadata is None else lower(metadata)
         else:

@@ -26,13 +26,15 @@ from micro_core import (
 
 from micro.caller import Caller
 from micro.config import Config
-from micro.handlers import handlers_of
+from micro.handlers import check_handler, handlers_of
 from micro.hooks import Hooks
 from micro.middleware import answers
+from micro.mistakes import Mistakes
+from micro.naming import check_name
 from micro.runtime import Runtime
 from micro.serving import Serving
-from micro.subscribers import Subscriber
-from micro.words import split_kinds
+from micro.subscribers import Subscriber, check_subscriber, check_topic
+from micro.words import check_function, functions, split_kinds, texts
 
 H = TypeVar("H")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -58,7 +60,8 @@ class Service:
     leaving stops it gracefully. Nothing is read from the environment before it is entered or run.
 
     Args:
-        name: what callers call; MICRO_SERVER_NAME overrides it when the process runs one service.
+        name: what callers call, at most 255 characters without blanks and slashes; MICRO_SERVER_NAME overrides it when
+            the process runs one service.
         version: registered with it.
         metadata: registered with its node, for callers to choose by.
         registry, selector, transport, broker, client, server: each the name of an installed plugin, or an object, which
@@ -68,7 +71,8 @@ class Service:
             every subscriber; the first is the outermost, and streams are covered too.
 
     Raises:
-        ConfigurationError: on entering, when something that was chosen cannot be had, or a handler not be served.
+        ConfigurationError: on entering, when something that was chosen cannot be had, or a handler not be served; also
+            for an argument here, or to a method, that is wrong: the text begins with its file and line.
     """
 
     def __init__(
@@ -88,23 +92,27 @@ class Service:
         client_middleware: Sequence[Middleware] = (),
         subscriber_middleware: Sequence[SubscriberMiddleware] = (),
     ) -> None:
-        if not name:
-            raise ConfigurationError(f'a service needs a name, not {name!r}; write micro.Service("greeter")')
-        self._code, self._objects = split_kinds(
-            {"server.version": version, **options},
-            registry=registry,
-            selector=selector,
-            transport=transport,
-            broker=broker,
-            client=client,
-            server=server,
-        )
         self._name = name
         self._version = version
-        self._metadata = dict(metadata)
-        self._server_middleware = tuple(server_middleware)
-        self._client_middleware = tuple(client_middleware)
-        self._subscriber_middleware = tuple(subscriber_middleware)
+        self._code: dict[str, Any] = {}
+        self._objects: dict[str, object] = {}
+        self._mistakes = Mistakes()
+        with self._mistakes:
+            check_name(name)
+            code, self._objects = split_kinds(
+                options,
+                registry=registry,
+                selector=selector,
+                transport=transport,
+                broker=broker,
+                client=client,
+                server=server,
+            )
+            self._code = {"server.version": version, **code}
+            self._metadata = texts("metadata", metadata)
+            self._server_middleware = functions("server_middleware", server_middleware)
+            self._client_middleware = functions("client_middleware", client_middleware)
+            self._subscriber_middleware = functions("subscriber_middleware", subscriber_middleware)
         self._handlers: list[tuple[object, str | None]] = []
         self._subscribers: list[Subscriber] = []
         self._lifespans: list[Callable[[], AbstractAsyncContextManager[Any]]] = []
@@ -148,24 +156,21 @@ class Service:
     @overload
     def handler(self, *, name: str | None = None) -> Callable[[H], H]: ...
 
-    def handler(self, handler: Any = None, *, name: str | None = None) -> Any:
+    def handler(self, handler: Any = ..., *, name: str | None = None) -> Any:
         """Serves the public methods of a class or object, and of its bases; also as a decorator.
 
         `hello` and `say_hello` become the endpoints `Say.Hello` and `Say.SayHello`; `name` replaces `Say`. The methods'
-        annotations are read when the service starts.
+        annotations are read when the service starts; what has no methods is an error then, too.
 
         Raises:
-            ConfigurationError: it is neither a class nor an object with methods, or the service serves already.
+            ConfigurationError: the service serves already.
         """
-        if handler is None:
+        if handler is ...:
             return lambda decorated: self.handler(decorated, name=name)
-        if inspect.isroutine(handler):
-            raise ConfigurationError(
-                f"{handler.__qualname__} is a function; a handler is a class, or an object of one: write "
-                f"`class Say:` with the method `async def {_method(handler)}(self, request: Request) -> Reply`"
-            )
         self._not_serving("handlers")
-        self._handlers.append((handler, name))
+        with self._mistakes:
+            check_handler(handler)
+            self._handlers.append((handler, name))
         return handler
 
     def subscriber(
@@ -188,12 +193,19 @@ class Service:
             concurrency: how many calls run at once.
             manual_ack: the function, given a `micro.Event`, acknowledges itself.
             requires: what the broker must be capable of; one that is not is an error at start.
+
+        Raises:
+            ConfigurationError: the service serves already.
         """
         self._not_serving("subscribers")
-        options = SubscribeOptions(queue, concurrency, manual_ack, frozenset(requires))
+        with self._mistakes:
+            check_topic(topic)
 
         def subscribe(function: F) -> F:
-            self._subscribers.append(Subscriber(topic, function, options))
+            with self._mistakes:
+                check_subscriber(function, concurrency, requires)
+                options = SubscribeOptions(queue, concurrency, manual_ack, frozenset(requires))
+                self._subscribers.append(Subscriber(topic, function, options))
             return function
 
         return subscribe
@@ -208,25 +220,33 @@ class Service:
         Entered before it serves, so handlers may be added in it; left after it has stopped. `service.client` works
         within.
         """
-        made = cast(Any, lifespan)
-        self._lifespans.append(asynccontextmanager(made) if inspect.isasyncgenfunction(made) else made)
+        with self._mistakes:
+            check_function(lifespan, "a lifespan is an async generator", "async def life(): …; yield")
+            made = cast(Any, lifespan)
+            self._lifespans.append(asynccontextmanager(made) if inspect.isasyncgenfunction(made) else made)
         return lifespan
 
     def before_start(self, hook: HookT) -> HookT:
         """Called first of all; sync or async, as every hook."""
-        return self._hooks.add("before_start", hook)
+        return self._hook("before_start", hook)
 
     def after_start(self, hook: HookT) -> HookT:
         """Called when it is registered and serving."""
-        return self._hooks.add("after_start", hook)
+        return self._hook("after_start", hook)
 
     def before_stop(self, hook: HookT) -> HookT:
         """Called while it still serves."""
-        return self._hooks.add("before_stop", hook)
+        return self._hook("before_stop", hook)
 
     def after_stop(self, hook: HookT) -> HookT:
         """Called when everything has ended."""
-        return self._hooks.add("after_stop", hook)
+        return self._hook("after_stop", hook)
+
+    def _hook(self, moment: str, hook: HookT) -> HookT:
+        with self._mistakes:
+            check_function(hook, "a hook is a function without arguments", f"async def {moment}() -> None")
+            self._hooks.add(moment, hook)
+        return hook
 
     def configure(
         self, *, command_line: Mapping[str, object] = MappingProxyType({}), beside: Collection[str] = ()
@@ -235,6 +255,7 @@ class Service:
 
         `beside` names the other services of the process. Raises ConfigurationError.
         """
+        self._mistakes.tell()
         self._config = Config(self._name, self._code, command_line=command_line, environment=os.environ, beside=beside)
         return self._config
 
@@ -247,6 +268,7 @@ class Service:
     async def __aenter__(self) -> Self:
         if self._stack is not None:
             raise RuntimeError(f"service {self.name!r} runs already")
+        self._mistakes.tell()
         self._kept = len(self._handlers), len(self._subscribers)
         config = self._config or self.configure()
         async with AsyncExitStack() as stack:
@@ -273,6 +295,7 @@ class Service:
             await stack.__aexit__(kind, error, trace)
 
     def _serve(self, runtime: Runtime) -> Serving:
+        self._mistakes.tell()
         hook = runtime.extensions.hook
         middleware = (*answers(hook.micro_server_middleware, self), *self._server_middleware)
         around = (*answers(hook.micro_subscriber_middleware, self), *self._subscriber_middleware)
@@ -285,6 +308,7 @@ class Service:
         handlers, subscribers = self._kept
         del self._handlers[handlers:], self._subscribers[subscribers:]
         self._config = self._serving = None
+        self._mistakes.forget()
         self.client._detach()
 
     def __repr__(self) -> str:
@@ -302,7 +326,3 @@ def _surrounding(made: Callable[[], AbstractAsyncContextManager[Any]]) -> Abstra
         f"lifespan {name} is neither an async generator nor an async context manager; "
         f"write `async def {getattr(made, '__name__', 'life')}(): …; yield`"
     )
-
-
-def _method(function: Callable[..., Any]) -> str:
-    return function.__name__ if function.__name__.isidentifier() else "hello"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from micro_core import (
     Call,
+    Capability,
     Codecs,
     ConfigurationError,
     Decode,
@@ -27,6 +29,7 @@ from micro.context import current
 from micro.middleware import chain_events
 from micro.naming import go_name
 from micro.outgoing import lower, reserved
+from micro.words import check_function
 
 DEFAULT_CONTENT_TYPE = "application/json"
 
@@ -71,6 +74,27 @@ class Subscriber:
         if len(required) != 1 or required[0].name not in hints:
             raise ConfigurationError(f"subscriber {self.where} must take one annotated event; {example}")
         return hints[required[0].name]
+
+
+def check_topic(topic: object) -> None:
+    """Raises ConfigurationError for none, as where the decorator was not called."""
+    if not isinstance(topic, str):
+        raise ConfigurationError(
+            f'a subscriber needs a topic, not {topic!r}; write `@service.subscriber("users.created")`'
+        )
+
+
+def check_subscriber(function: object, concurrency: object, requires: object) -> None:
+    """Raises ConfigurationError for what no broker takes."""
+    check_function(
+        function, "a subscriber is a function of one event", "async def on_event(event: UserCreated) -> None"
+    )
+    if not isinstance(concurrency, int):
+        raise ConfigurationError(f"concurrency={concurrency!r} is no whole number; write concurrency=2")
+    if not isinstance(requires, AbstractSet) or not all(isinstance(each, Capability) for each in requires):
+        raise ConfigurationError(
+            f"requires={requires!r} is no set of capabilities; write requires={{micro.Capability.DURABLE}}"
+        )
 
 
 def event_handler(

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from micro_core import OptionError, option
+from micro_core import ConfigurationError, OptionError, option
 from micro_core.options import OptionField, option_fields
+
+from micro.naming import check_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,12 @@ PER_SERVICE = ("name", "version", "address", "advertise", "metadata")
 
 
 def check_settings(settings: Settings, source: Mapping[str, str]) -> None:
-    """Raises OptionError for values that cannot go together."""
+    """Raises ConfigurationError for values that cannot be, or not go together."""
+    if "server_name" in source:
+        try:
+            check_name(settings.server_name)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{source['server_name']}: {error}") from None
     if settings.register_interval >= settings.register_ttl:
         where = source.get("register_interval") or source.get("register_ttl") or "the defaults"
         raise OptionError(

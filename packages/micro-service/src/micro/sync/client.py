@@ -76,7 +76,10 @@ class Client:
                 client_middleware=client_middleware,
             )
 
+        written = make()  # here, where a mistake has the line of whoever wrote it
+
         def loop() -> tuple[str, dict[str, Any]]:
+            written._mistakes.tell()
             return event_loop(backend or Config("", options, environment=os.environ).settings.backend)
 
         self._background = Background(make, loop)
