@@ -152,6 +152,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there."""
         self._wire = cast("Wire", transport)
+        self._wire.set_write_buffer_limits(high=0)
         self._poll.register(self._wire.get_extra_info("socket").fileno(), select.POLLIN)
         self._client.connections.add(self)
         self.pool.open += 1

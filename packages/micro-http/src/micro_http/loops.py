@@ -115,6 +115,7 @@ class Loop(ABC):
         clock: its own.
         waiter: makes a new one.
         spawn: runs a coroutine, which must not raise, as if in a task of its own. The caller keeps what is returned.
+        begin: the same for callbacks of the loop; it may have ended already when this returns.
         soon: calls a function in the loop's next turn; None where wires gather what is written in one turn anyway.
         alone: calls at a time to one address that are quicker on a connection of HTTP/1.1 each than on one of HTTP/2.
     """
@@ -122,6 +123,7 @@ class Loop(ABC):
     clock: Clock
     waiter: Callable[[], Waiter]
     spawn: Callable[[Coroutine[Any, Any, None]], object]
+    begin: Callable[[Coroutine[Any, Any, None]], object]
     soon: Callable[[Callable[[], None]], object] | None
     alone: int
 
@@ -155,6 +157,7 @@ class AsyncioLoop(Loop):
         self.waiter = self._loop.create_future
         self._workers = Workers(self._loop)
         self.spawn = self._workers.spawn
+        self.begin = self._workers.begin
         self.soon = self._loop.call_soon
         self.alone = 64
 

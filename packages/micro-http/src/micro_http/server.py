@@ -16,8 +16,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias, cast
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from micro_core import Accept, Message, Peer, Reset, StreamCall, UnaryCall
 
@@ -61,6 +61,7 @@ class ServerConnection(asyncio.Protocol):
 
     __slots__ = (
         "_accept",
+        "_advancing",
         "_agent",
         "_backlog",
         "_call",
@@ -101,6 +102,7 @@ class ServerConnection(asyncio.Protocol):
         self._late: Callable[[Message], bool] | None = None
         self._keep = True
         self._agent = ""
+        self._advancing = False
         self._paused = False
         self._may_write = True
         self._lingering = False
@@ -135,7 +137,7 @@ class ServerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there."""
         self.wire = cast("Wire", transport)
-        self.wire.set_write_buffer_limits(high=self._listener.limits.buffer)
+        self.wire.set_write_buffer_limits(high=0)
         name = self.wire.get_extra_info("peername")
         address = format_address(name[0], name[1]) if name else ""
         self.peer = Peer(address, self.wire.get_extra_info("identity"), "http/1.1")
@@ -251,6 +253,8 @@ class ServerConnection(asyncio.Protocol):
         if self._backlog:
             self._parser.feed(data)
             data = b""
+        run = self._listener.loop.begin if data else self._listener.loop.spawn
+        self._advancing = True
         try:
             while self._call is None and self._may_write and not self._lingering:
                 if data:
@@ -264,9 +268,12 @@ class ServerConnection(asyncio.Protocol):
                     self.due = _NEVER
                     self._in_body = False
                 if self._late is None or not self._is_late(message):
-                    self._take(message)
+                    self._take(message, run)
+                    run = self._listener.loop.spawn
         except Malformed as error:
             self._refuse(error)
+        finally:
+            self._advancing = False
 
     def _await_rest(self) -> None:
         if self._paused:
@@ -295,7 +302,7 @@ class ServerConnection(asyncio.Protocol):
         self._late = None
         return False
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message, run: Callable[[Coroutine[Any, Any, None]], object]) -> None:
         head = message.head
         self._tell = "micro-http2" in head and head.pop("micro-http2") == "ask"
         self._keep = self._parser.keep_alive
@@ -314,7 +321,9 @@ class ServerConnection(asyncio.Protocol):
             self._begin_stream(answer, message)
         else:
             self._call = answer
-            self._task = listener.loop.spawn(self._run(answer, message.body))
+            task = run(self._run(answer, message.body))
+            if self._call is not None:
+                self._task = task
 
     async def _run(self, call: UnaryCall, body: bytes) -> None:
         try:
@@ -330,7 +339,7 @@ class ServerConnection(asyncio.Protocol):
             self.wire.close()
         else:
             self._answer(reply)
-            if self._parser.partial or self._backlog or self._paused:
+            if not self._advancing and (self._parser.partial or self._backlog or self._paused):
                 self._advance()
         if self._listener.draining is not None:
             self._listener.ended()

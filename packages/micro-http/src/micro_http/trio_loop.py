@@ -65,7 +65,7 @@ class TrioLoop(Loop):
     def __init__(self) -> None:
         self.clock = trio.current_time
         self.waiter = TrioWaiter
-        self.spawn = _start
+        self.spawn = self.begin = _start
         self.soon = None
         self.alone = 2  # each connection costs two tasks
 

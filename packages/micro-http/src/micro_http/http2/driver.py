@@ -74,8 +74,12 @@ class Driver(asyncio.Protocol):
         self.silent = False
         self.holding = True
         self.link.receive(data)
+        self.received()
         self.holding = False
         self.flush()
+
+    def received(self) -> None:
+        """The link has taken what arrived; what is said now goes out with what it had to say."""
 
     def pause_writing(self) -> None:
         """The peer does not read."""

@@ -9,7 +9,8 @@ wanted: RST_STREAM with NO_ERROR says so (RFC 9113 §8.1).
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, cast
 
 from micro_core import Head, Message, Reset, StreamCall, UnaryCall
 
@@ -147,7 +148,13 @@ class ServedStream(Stream):
         self._drop()
         connection = self._connection
         connection.running += 1
-        self._task = connection.loop.spawn(self._run(cast("UnaryCall", self._call), body))
+        connection.complete.append((self, body))
+
+    def begin(self, run: Callable[[Coroutine[Any, Any, None]], object], body: bytes) -> None:
+        """Runs the call, whose body has arrived."""
+        task = run(self._run(cast("UnaryCall", self._call), body))
+        if self._call is not None:
+            self._task = task
 
     async def _run(self, call: UnaryCall, body: bytes) -> None:
         try:
@@ -158,7 +165,9 @@ class ServedStream(Stream):
         self._call = self._task = None
         connection = self._connection
         if self.sending:
-            connection.holding = alone = len(connection.link.streams) == 1
+            alone = not connection.holding and len(connection.link.streams) == 1
+            if alone:
+                connection.holding = True
             if reply is None:
                 connection.link.reset(self.number, code.CANCEL)
             else:

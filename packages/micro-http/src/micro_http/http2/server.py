@@ -18,6 +18,7 @@ from micro_http.http2.served import ServedStream
 from micro_http.http2.streams import Bounds
 from micro_http.loops import Wire, half_closed
 from micro_http.silence import cut
+from micro_http.workers import AT_ONCE
 
 if TYPE_CHECKING:
     from micro_http.listener import HTTPListener
@@ -34,6 +35,7 @@ class HTTP2Server(Driver):
         running: calls that run.
         collected: bytes of bodies that are not complete.
         begun: calls whose bodies did not come with their heads, in this turn.
+        complete: calls that arrived whole in this turn.
         timed: calls whose bodies must arrive, or whose replies must be read, and when.
         due: clock seconds of the first of them, or of what else must happen.
     """
@@ -49,6 +51,7 @@ class HTTP2Server(Driver):
         self.running = 0
         self.collected = 0
         self.begun: list[ServedStream] = []
+        self.complete: list[tuple[ServedStream, bytes]] = []
         self.timed: dict[ServedStream, float] = {}
         self._lingering = False
         self._lost = False
@@ -96,6 +99,15 @@ class HTTP2Server(Driver):
             if self._settle_due != _NEVER and self.link.settled:
                 self._settle_due = _NEVER
                 self.rest()
+
+    def received(self) -> None:
+        """Begins the calls; of many the first, so that their replies go out while the rest is worked on."""
+        complete = self.complete
+        if complete:
+            self.complete = []
+            begin, spawn = self.loop.begin, self.loop.spawn
+            for at, (stream, body) in enumerate(complete):
+                stream.begin(begin if at < AT_ONCE else spawn, body)
 
     def _time_bodies(self) -> None:
         """Heads whose bodies did not come with them."""
