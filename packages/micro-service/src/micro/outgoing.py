@@ -100,7 +100,7 @@ def reserved(name: str) -> bool:
 
 def lower(metadata: Mapping[str, str]) -> dict[str, str]:
     """With the names in lower case, as they are in memory."""
-    return dict(zip(map(str.lower, metadata), metadata.values(), strict=True))
+    return {name.lower(): value for name, value in metadata.items()}
 
 
 def _least(*limits: float | None) -> float | None:
