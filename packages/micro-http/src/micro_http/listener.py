@@ -183,7 +183,7 @@ class HTTPListener(Listener):
                 connection.expire()
             if connection.due == float("inf"):
                 self._watched.discard(connection)
-        if self._watched and not self._closed:
+        if self._watched and self._timer is None and not self._closed:
             self._timer = self.loop.call_later(_TICK, self._look)
 
     def _look_at_idle(self) -> None:
