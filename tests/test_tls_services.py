@@ -124,7 +124,7 @@ async def test_services_with_certificates_call_each_other_and_nobody_else_calls_
                 assert record.nodes[0].metadata["tls"] == "1"
 
         async with micro.Client() as client:
-            with pytest.raises(micro.errors.ServiceNotFound, match="MICRO_TRANSPORT_TLS_CA"):
+            with pytest.raises(micro.errors.ServiceUnavailable, match="called by TLS alone: set MICRO_TRANSPORT_TLS_CA"):
                 await client.call("greeter", "Say.Hello", "Eve", str)
             address = record.nodes[0].address
             with pytest.raises(micro.errors.BadRequest, match="speaks TLS; set MICRO_TRANSPORT_TLS_CA"):
