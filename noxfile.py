@@ -303,7 +303,7 @@ def consul(session: nox.Session) -> None:
 
 @nox.session
 def hostile(session: nox.Session) -> None:
-    """4,000 slow peers and every flood of HTTP/2 against a server in its own process; a minute (`-- --peers 4000`)."""
+    """4,000 slow peers and every flood of HTTP/2 against a server of its own; two minutes (`-- --peers 4000`)."""
     install_all(session, "test")
     session.run("python", str(ROOT / "packages/micro-http/tests/soak_hostile.py"), *session.posargs)
 

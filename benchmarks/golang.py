@@ -23,9 +23,13 @@ def cache() -> Path:
 
 def peer(name: str) -> Path:
     """The program of `peers/NAME`. Raises Failed where it cannot be had."""
-    sources = [*sorted((PEERS / name).iterdir()), PEERS / "closedloop.go"]
+    return program(f"bench-{name}", [*sorted((PEERS / name).iterdir()), PEERS / "closedloop.go"])
+
+
+def program(name: str, sources: list[Path]) -> Path:
+    """The program that these files are, go.mod and go.sum among them. Raises Failed where it cannot be had."""
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
-    binary = cache() / f"bench-{name}-{digest}" / name
+    binary = cache() / f"{name}-{digest}" / name
     if not binary.exists():
         with tempfile.TemporaryDirectory() as folder:
             for source in sources:

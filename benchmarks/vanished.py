@@ -2,7 +2,8 @@
 
     python benchmarks/vanished.py [--backend asyncio] [--calls 20]
 
-A caller in a process of its own makes calls and streams that last; then it cancels them, lets their deadline pass,
+A caller in a process of its own makes calls and streams that last: quiet streams, such that have ended their side, and
+such that have sent all that goes, of which nothing is read. Then it cancels them, lets the deadline of the calls pass,
 closes its client or is killed, at a moment that it tells. The clock is the system's monotonic one, which both share.
 """
 
@@ -24,6 +25,7 @@ from micro_transport_http import HTTPTransport
 BACKENDS = ("asyncio", "uvloop", "trio")
 WAYS = ("cancelled", "deadline", "closed", "killed")
 VERSIONS = {"http/1.1": HTTP2.NEVER, "h2": HTTP2.ALWAYS}
+KINDS = ("quiet", "ended", "full")
 PATIENCE = 20.0
 
 
@@ -89,6 +91,8 @@ async def measured(backend: str, http2: HTTP2, way: str, calls: int) -> list[flo
         listener = await server.listen("127.0.0.1:0", told.accept)
         child = await to_thread.run_sync(start, ["caller", backend, http2.value, way, listener.address, str(calls)])
         with child, anyio.fail_after(PATIENCE):
+            hear = cast("IO[str]", child.stdout).readline
+            await to_thread.run_sync(hear)
             await until(lambda: told.running == count)
             moment = time.monotonic()
             if way == "killed":
@@ -97,8 +101,7 @@ async def measured(backend: str, http2: HTTP2, way: str, calls: int) -> list[flo
                 tell = cast("IO[str]", child.stdin)
                 tell.write("now\n")
                 tell.flush()
-                line = await to_thread.run_sync(cast("IO[str]", child.stdout).readline)
-                moment = float(line)
+                moment = float(await to_thread.run_sync(hear))
             await until(lambda: len(told.times) == count)
             child.kill()
     return [at - moment for at in told.times]
@@ -122,11 +125,14 @@ async def caller(http2: HTTP2, way: str, address: str, calls: int) -> None:
     """Makes the calls; told so, ends them and says when that was."""
     later = anyio.current_time() + 3.0 if way == "deadline" else anyio.current_time() + 600
     async with transport(http2) as client, anyio.create_task_group() as group:
-        for _ in range(calls):
+        for at in range(calls):
             group.start_soon(one, client, address, later)
             if way != "deadline":
-                exchange = await client.open(address, {}, deadline=anyio.current_time() + 5)
+                exchange = await client.open(address, {"micro-stream": "1"}, deadline=anyio.current_time() + 5)
+                await prepare(exchange, KINDS[at % len(KINDS)])
                 group.start_soon(receive, exchange)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         await to_thread.run_sync(sys.stdin.readline)
         if way == "deadline":
             moment = time.monotonic() + later - anyio.current_time()
@@ -146,6 +152,17 @@ async def one(client: HTTPTransport, address: str, deadline: float) -> None:
         await client.call(address, Message({}), deadline=deadline)
     except TransportError:
         return
+
+
+async def prepare(exchange: Exchange, kind: str) -> None:
+    """Brings a stream into that state."""
+    if kind == "ended":
+        await exchange.end()
+    while kind == "full":
+        with anyio.move_on_after(0.1) as waiting:
+            await exchange.send(bytes(50_000))
+        if waiting.cancelled_caught:
+            return
 
 
 async def receive(exchange: Exchange) -> None:

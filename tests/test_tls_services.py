@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import golang
 import micro
 import pytest
 from click.testing import CliRunner
@@ -124,7 +127,7 @@ async def test_services_with_certificates_call_each_other_and_nobody_else_calls_
                 assert record.nodes[0].metadata["tls"] == "1"
 
         async with micro.Client() as client:
-            with pytest.raises(micro.errors.ServiceNotFound, match="MICRO_TRANSPORT_TLS_CA"):
+            with pytest.raises(micro.errors.ServiceUnavailable, match="TLS alone: set MICRO_TRANSPORT_TLS_CA"):
                 await client.call("greeter", "Say.Hello", "Eve", str)
             address = record.nodes[0].address
             with pytest.raises(micro.errors.BadRequest, match="speaks TLS; set MICRO_TRANSPORT_TLS_CA"):
@@ -134,6 +137,33 @@ async def test_services_with_certificates_call_each_other_and_nobody_else_calls_
         async with micro.Client() as client:
             with pytest.raises(micro.errors.ServiceUnavailable, match="demands a certificate"):
                 await client.call("greeter", "Say.Hello", "Eve", str)
+
+
+@pytest.mark.anyio
+@pytest.mark.skipif(shutil.which("go") is None, reason="there is no Go here")
+async def test_go_micro_and_net_http_are_served_by_tls(tmp_path: Path, certificates: Path) -> None:
+    """Go Micro and whoever offers HTTP/1.1 alone in HTTP/1.1, Go's own client in HTTP/2 where it wants that."""
+    here = Path(__file__).parent
+    modules = here.parent / "benchmarks" / "peers" / "gomicro"
+    sources = [here / "go_tls_caller" / "main.go", modules / "go.mod", modules / "go.sum"]
+    caller = golang.program("go-tls-caller", sources)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    variables = {**secured(certificates, "greeter"), "MICRO_SERVER_ADDRESS": address, "MICRO_REGISTRY": "memory"}
+    with served(tmp_path, "greeter", variables):
+
+        def answered() -> list[str]:
+            command = [str(caller), address, str(certificates / "ca.pem")]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+            assert done.returncode == 0, done.stderr
+            return done.stdout.splitlines()
+
+        assert await eventually(answered, within=20) == [
+            *["call: Hello Ada, said None over http/1.1"] * 3,
+            *["stream: A", "stream: B"],
+            'HTTP/1.1: 200 "Hello Ada, said None over http/1.1"',
+            'HTTP/2.0: 200 "Hello Ada, said None over h2"',
+        ]
 
 
 @pytest.mark.anyio

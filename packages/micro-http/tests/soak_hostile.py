@@ -1,8 +1,10 @@
-"""Hostile peers by the thousand: `python soak_hostile.py [--peers 4000]`, `nox -s hostile`; three minutes.
+"""Hostile peers by the thousand: `python soak_hostile.py [--peers 4000]`, `nox -s hostile`; two minutes.
 
 A server in a process of its own, with the limits that everybody has. Each flood of HTTP/2 runs by itself, then slow
-peers of each kind hold connections, while a healthy client calls on. Prints when peers were cut, after how many frames
-GOAWAY came, what the server's memory grew by, and the healthy calls beside those before. Ends with 1 where a healthy
+peers of each kind hold connections, while a healthy client calls on. Attackers and server share the machine, so all of
+that is done to a second server first, beside the same healthy calls to the first: what these lose then is the
+machine's, and what they lose more when it is their own server's turn, is the server's. Prints when peers were cut,
+after how many frames GOAWAY came, what the server's memory grew by, and the healthy calls. Ends with 1 where a healthy
 call failed, a head was not cut in 5 s or a body in 15 s, GOAWAY took 1,000 frames, or memory grew by over 32 MiB.
 """
 
@@ -17,7 +19,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO, cast
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -180,24 +184,21 @@ async def _some(reader: asyncio.StreamReader) -> bytes | None:
         return None
 
 
-async def measure(address: str, pid: int, count: int, told: Callable[[], str]) -> bool:
-    """Whether everything was as it must be."""
-    await asyncio.sleep(1)
-    told()
-    await asyncio.sleep(5)
-    words = [told()]
-    say(f"healthy calls before: {words[-1]}; {memory(pid):.1f} MiB")
+async def floods(address: str, grown: Callable[[], float]) -> bool:
+    """Every flood, one after another; whether each was sent away in time."""
     good = True
-    base = memory(pid)
     for name, make in FLOODS.items():
         sent = await flood(address, make)
-        grown = memory(pid, "VmHWM") - base
-        good &= sent is not None and sent <= 1000 and grown <= 32
-        say(f"  {name:34} GOAWAY after {sent} frames; at most {grown:+.1f} MiB so far")
-    words.append(told())
-    say(f"healthy calls beside floods: {words[-1]}; {memory(pid):.1f} MiB")
+        good &= sent is not None and sent <= 1000 and grown() <= 32
+        say(f"  {name:34} GOAWAY after {sent} frames; at most {grown():+.1f} MiB so far")
+    return good
+
+
+async def slow_peers(address: str, count: int) -> bool:
+    """Slow peers of every kind; whether each was cut in time and none is left."""
     slow = Slow()
     await slow.run(address, count)
+    good = True
     for at, (name, cut) in enumerate(slow.cut.items()):
         limit, opened = LIMIT.get(name, 5.0), len(range(at, count, len(SLOW)))
         if "read" in name:  # what they do not read hides the end from them
@@ -206,10 +207,32 @@ async def measure(address: str, pid: int, count: int, told: Callable[[], str]) -
         good &= len(cut) == opened and max(cut) <= limit + TICK
         say(f"  {name:26} {opened:5} opened, {len(cut)} cut, after {min(cut):.2f} to {max(cut):.2f} s")
     left = await connections(address) - HEALTHY
-    good &= left <= 0
     say(f"  {left} of them are left at the server")
-    words.append(told())
-    say(f"healthy calls beside {count} slow peers: {words[-1]}; {memory(pid):.1f} MiB")
+    return good and left <= 0
+
+
+async def measure(address: str, second: str, pid: int, count: int, told: Callable[[], str]) -> bool:
+    """Whether everything was as it must be."""
+    await asyncio.sleep(1)
+    told()
+    await asyncio.sleep(5)
+    words = [told()]
+    base = memory(pid)
+    say(f"healthy calls before: {words[-1]}; {base:.1f} MiB")
+
+    def heard(beside: str) -> None:
+        words.append(told())
+        say(f"healthy calls beside {beside}: {words[-1]}; {memory(pid):.1f} MiB")
+
+    for make in FLOODS.values():
+        await flood(second, make)
+    heard("floods of another server")
+    good = await floods(address, lambda: memory(pid, "VmHWM") - base)
+    heard("floods")
+    await Slow().run(second, count)
+    heard(f"{count} slow peers of another server")
+    good &= await slow_peers(address, count)
+    heard(f"{count} slow peers")
     return good and all(word.startswith("0 of ") for word in words)
 
 
@@ -228,25 +251,29 @@ def main() -> int:
 
 
 def run(count: int) -> bool:
-    """Starts the server and the healthy client, each a process of its own."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, __file__, "--serve"], text=True, **pipes) as server:
-        assert server.stdout is not None
-        address = server.stdout.readline().strip()
-        with subprocess.Popen([sys.executable, __file__, "--call", address], text=True, **pipes) as caller:
-            assert caller.stdin is not None
-            assert caller.stdout is not None
+    """Starts the servers and the healthy client, each a process of its own."""
+    with ExitStack() as stack:
 
-            def told() -> str:
-                caller.stdin.write("\n")
-                caller.stdin.flush()
-                return caller.stdout.readline().strip()
+        def start(*arguments: str) -> subprocess.Popen[str]:
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            process = stack.enter_context(subprocess.Popen([sys.executable, __file__, *arguments], text=True, **pipes))
+            stack.callback(process.terminate)
+            return process
 
-            try:
-                return asyncio.run(measure(address, server.pid, count, told))
-            finally:
-                caller.terminate()
-                server.terminate()
+        def line(process: subprocess.Popen[str]) -> str:
+            return cast("IO[str]", process.stdout).readline().strip()
+
+        server, other = start("--serve"), start("--serve")
+        address, second = line(server), line(other)
+        caller = start("--call", address)
+
+        def told() -> str:
+            asked = cast("IO[str]", caller.stdin)
+            asked.write("\n")
+            asked.flush()
+            return line(caller)
+
+        return asyncio.run(measure(address, second, server.pid, count, told))
 
 
 if __name__ == "__main__":

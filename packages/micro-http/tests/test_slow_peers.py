@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import anyio
@@ -13,6 +13,7 @@ from http2_rig import OPENING, PREFACE, REQUEST, block, data, frame, head, setti
 from micro_conformance.polling import eventually
 from micro_core import Head, Message, Peer, Reset, UnaryCall, capture_clock
 from micro_http import HTTPClient, Limits, listen
+from micro_http.loops import Timer
 
 pytestmark = pytest.mark.anyio
 PEERS = 1000
@@ -106,6 +107,34 @@ async def test_slow_peers_are_cut_and_healthy_calls_are_all_answered() -> None:
             await eventually(lambda: len(listener.connections) <= 2, within=12)
         assert answered > 50
         tasks.cancel_scope.cancel()
+
+
+async def test_one_timer_watches_however_many_are_cut() -> None:
+    """Each cut makes a connection one that lingers, which is watched as well."""
+    pending, worst = 0, 0
+    async with await listen("127.0.0.1:0", accept, Limits(head_seconds=0.1)) as listener:
+        later = listener.loop.call_later
+
+        def counted(seconds: float, call: Callable[[], None]) -> Timer:
+            nonlocal pending, worst
+            if call != listener._look:
+                return later(seconds, call)
+            pending += 1
+            worst = max(worst, pending)
+
+            def fire() -> None:
+                nonlocal pending
+                pending -= 1
+                call()
+
+            return later(seconds, fire)
+
+        listener.loop.call_later = counted  # type: ignore[method-assign]
+        with peers(listener.address, 10) as opened:
+            await say(opened, [SLOW["slow header"]])
+            await eventually(lambda: listener.connections, within=5)
+            await eventually(lambda: not listener.connections, within=5)
+        assert worst == 1
 
 
 async def test_a_body_that_comes_in_drops_is_cut_in_time_and_its_connection_serves_on() -> None:

@@ -211,6 +211,35 @@ async def test_a_close_without_eos_cancels_the_handler() -> None:
         assert server.streams[0].reasons[0] is Reset.GONE
 
 
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_peer_that_leaves_is_noticed_though_nobody_reads(ended: bool) -> None:
+    """More is on its way than is read ahead, so that reading has stopped; none of it is lost behind an EOS."""
+    go, arrived = anyio.Event(), list[bytes]()
+
+    async def rest(exchange: Exchange) -> None:
+        await go.wait()
+        while len(arrived) < 16:
+            arrived.append(await exchange.recv())
+        with pytest.raises(EndOfStream if ended else TransportError):
+            await exchange.recv()
+        await exchange.end()
+
+    async with serving(rest) as (_, server):
+        async with raw(server.address) as client:
+            for _ in range(17):
+                await client.post(bytes(5000), **CHAT)
+            if ended:
+                await client.post(micro_error="EOS", **CHAT)
+            await eventually(lambda: server.streams, within=5)
+        if ended:
+            await steadily(lambda: not server.streams[0].reasons, during=0.3)
+        else:
+            await eventually(lambda: server.streams[0].reasons, within=5)
+        go.set()
+        await eventually(lambda: server.streams[0].finished, within=5)
+        assert arrived == [bytes(5000)] * 16
+
+
 async def test_a_reset_behind_the_clients_eos_cancels_the_handler() -> None:
     async with serving(lambda exchange: anyio.sleep(0.5)) as (transport, server):
         head = {"micro-endpoint": "Say.Chat"}

@@ -13,8 +13,8 @@ import anyio
 import pytest
 from anyio import to_thread
 from micro_conformance import eventually
-from micro_conformance.works import HEAD, STREAM_HEAD, echo_stream, hang, listening
-from micro_core import Message, Reset, TransportError
+from micro_conformance.works import HEAD, STREAM_HEAD, echo_stream, hang, hold, listening
+from micro_core import Exchange, Message, Reset, TransportError
 from micro_http import HTTP2
 from micro_transport_http import HTTPTransport
 
@@ -43,10 +43,22 @@ def made(http2: HTTP2) -> HTTPTransport:
 
 @BOTH
 async def test_the_handlers_of_a_killed_caller_are_cancelled(http2: HTTP2) -> None:
-    async with made(http2) as server, listening(server, "127.0.0.1:0", unary=hang, stream=echo_stream) as behind:
+    """Whatever they do: also where what was sent before, or the end of it, is not read."""
+    resting = 0
+
+    async def work(exchange: Exchange) -> None:
+        nonlocal resting
+        if exchange.request["x-kind"] in ("quiet", "sends"):
+            await echo_stream(exchange)
+        await exchange.recv()
+        resting += 1
+        await hold(exchange)
+
+    async with made(http2) as server, listening(server, "127.0.0.1:0", unary=hang, stream=work) as behind:
         async with process("call", http2.value, behind.address) as (caller, _):
-            await eventually(lambda: behind.works and len(behind.streams) == 2, within=10)
+            await eventually(lambda: behind.works and len(behind.streams) == 4 and resting == 2, within=10)
             await eventually(lambda: all(work.runs for work in (*behind.works, *behind.streams)), within=5)
+            assert await to_thread.run_sync(cast("IO[str]", caller.stdout).readline) == "full\n"
             caller.kill()
             await eventually(lambda: all(work.reason for work in (*behind.works, *behind.streams)), within=5)
         assert {work.reason for work in (*behind.works, *behind.streams)} == {Reset.GONE}
@@ -84,6 +96,7 @@ async def test_the_calls_and_streams_to_a_killed_server_fail(http2: HTTP2) -> No
             await anyio.sleep(0.05)
             server.kill()
             await eventually(lambda: len(failed) == 3, within=5)
+        await to_thread.run_sync(server.wait)  # its address outlives its connections for a moment
         assert failed == [(Reset.GONE, True)] * 3
         with pytest.raises(TransportError) as caught:
             await client.call(address, Message(dict(HEAD)), deadline=anyio.current_time() + 5)

@@ -1,6 +1,7 @@
 """A process that calls, or serves, until it is killed.
 
-python vanishing.py call <never|always> <address>      three calls and streams to that address; prints `waiting`
+python vanishing.py call <never|always> <address>      a call and four streams to that address; prints `waiting`,
+                                                       and `full` when one of them can send no more
 python vanishing.py serve <never|always>               prints its address; no call to it ever ends
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 
 from micro_conformance.works import HEAD, STREAM_HEAD, echo_stream, hang, listening
 from micro_core import Message
@@ -15,7 +17,7 @@ from micro_http import HTTP2
 from micro_transport_http import HTTPTransport
 
 LONG = 600.0
-KINDS = ("call", "quiet", "sends")
+KINDS = ("call", "quiet", "sends", "ended", "fills")
 
 
 def say(line: str) -> None:
@@ -24,11 +26,19 @@ def say(line: str) -> None:
 
 
 async def use(transport: HTTPTransport, address: str, kind: str, deadline: float) -> None:
-    """A call that waits, a stream that is quiet, or one that sends; ends by an exception alone."""
+    """A call that waits, or a stream: quiet, that sends, that has ended its side, or more than the other reads."""
     if kind == "call":
         await transport.call(address, Message({**HEAD, "x-kind": kind}), deadline=deadline)
     exchange = await transport.open(address, {**STREAM_HEAD, "x-kind": kind}, deadline=deadline)
     await exchange.send(b"first")
+    with suppress(TimeoutError):
+        while kind == "fills":
+            async with asyncio.timeout(0.3):
+                await exchange.send(bytes(50_000))
+    if kind == "fills":
+        say("full")
+    if kind == "ended":
+        await exchange.end()
     while kind == "sends":
         await exchange.send(b"x")
         await exchange.recv()

@@ -172,6 +172,9 @@ class HTTPListener(Listener):
     def watch(self, connection: ServerConnection | HTTP2Server) -> None:
         """Calls its `expire` when it is due."""
         self._watched.add(connection)
+        self._look_soon()
+
+    def _look_soon(self) -> None:
         if self._timer is None and not self._closed:
             self._timer = self.loop.call_later(_TICK, self._look)
 
@@ -183,8 +186,8 @@ class HTTPListener(Listener):
                 connection.expire()
             if connection.due == float("inf"):
                 self._watched.discard(connection)
-        if self._watched and not self._closed:
-            self._timer = self.loop.call_later(_TICK, self._look)
+        if self._watched:
+            self._look_soon()
 
     def _look_at_idle(self) -> None:
         self._idle_timer = None

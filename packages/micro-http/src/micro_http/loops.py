@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from micro_core import Clock, capture_clock
 
-from micro_http.silence import notice_silence
+from micro_http.silence import Resting, notice_silence
 from micro_http.workers import Workers
 
 _log = logging.getLogger("micro.http")
@@ -117,6 +117,7 @@ class Loop(ABC):
         spawn: runs a coroutine, which must not raise, as if in a task of its own. The caller keeps what is returned.
         begin: the same for callbacks of the loop; it may have ended already when this returns.
         soon: calls a function in the loop's next turn; None where wires gather what is written in one turn anyway.
+        resting: connections that nobody reads from.
         alone: calls at a time to one address that are quicker on a connection of HTTP/1.1 each than on one of HTTP/2.
     """
 
@@ -125,6 +126,7 @@ class Loop(ABC):
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     begin: Callable[[Coroutine[Any, Any, None]], object]
     soon: Callable[[Callable[[], None]], object] | None
+    resting: Resting
     alone: int
 
     @abstractmethod
@@ -159,6 +161,7 @@ class AsyncioLoop(Loop):
         self.spawn = self._workers.spawn
         self.begin = self._workers.begin
         self.soon = self._loop.call_soon
+        self.resting = Resting(self)
         self.alone = 64
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:

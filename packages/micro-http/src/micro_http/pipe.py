@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import struct
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import cast
@@ -14,19 +12,19 @@ from micro_core import Message, Reset, TransportError
 
 from micro_http.loops import Loop, Waiter, Wire
 from micro_http.parse import Parser
-from micro_http.silence import Slack
+from micro_http.silence import Slack, ends_by_reset
 from micro_http.tables import Malformed
 from micro_http.tls_faults import refused_by_peer
 
 _YIELD_EVERY = 32
 _GATHERED = 16 * 1024
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Pipe:
     """Messages that arrived, and a way to send.
 
-    Reading stops while more than `buffer` bytes wait to be received, and `send` waits while the peer does not read. Of
+    Reading stops while more than `buffer` bytes wait to be received, and `send` waits while the peer does not read. A
+    peer that leaves meanwhile sends no more than the system holds of it, so all of that is read, and its end seen. Of
     what is sent within one turn of the loop the first message goes out at once, since often there is only one; the rest
     follows in one piece, since each write is a system call of its own.
 
@@ -55,6 +53,7 @@ class Pipe:
         self._over: TransportError | None = None
         self._ended = False
         self._slack = Slack(loop, wire)
+        self._resting = -1
 
     @property
     def identity(self) -> str | None:
@@ -79,6 +78,11 @@ class Pipe:
         if self._held > self._buffer and self._reading:
             self._reading = False
             self._wire.pause_reading()
+            self._resting = self._loop.resting.begin(self._wire, self._left)
+
+    def _left(self) -> None:
+        self._buffer = sys.maxsize
+        self.resume_reading()
 
     def _take(self, message: Message) -> None:
         if self.arrived is not None:
@@ -155,6 +159,7 @@ class Pipe:
     def resume_reading(self) -> None:
         """Reads on, however much waits."""
         self._reading = True
+        self._loop.resting.end(self._resting, self._left)
         if not self._wire.is_closing():
             self._wire.resume_reading()
 
@@ -207,18 +212,13 @@ class Pipe:
     def leave(self) -> None:
         """Its connection is no pipe any more."""
         self._slack.stop()
+        self._loop.resting.end(self._resting, self._left)
 
     def close(self) -> None:
         """Closes when everything is written."""
         self.flush()
+        ends_by_reset(self._wire, False)
         self._wire.close()
-
-    def cut(self) -> None:
-        """The peer is to see a reset instead of an end when this is closed next."""
-        number = self._wire.get_extra_info("socket").fileno()
-        if number >= 0:
-            with socket.socket(fileno=os.dup(number)) as twin:
-                twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
     def reset(self, reason: Reset) -> None:
         """Closes at once; whoever waits gets a TransportError of that reason."""
@@ -228,7 +228,11 @@ class Pipe:
 
 
 class PipeConnection(asyncio.Protocol):
-    """The client's end of a connection that is a pipe from its first byte."""
+    """The client's end of a connection that is a pipe from its first byte.
+
+    Unless `Pipe.close` ends it the server sees a reset, which passes by what it has not read yet, also when this
+    process is killed. An end would come behind that, and behind a stream's own end would pass for Go's.
+    """
 
     def __init__(self, loop: Loop, parser: Parser, buffer: int) -> None:
         self._loop = loop
@@ -241,6 +245,7 @@ class PipeConnection(asyncio.Protocol):
         """The connection is there."""
         self.wire = cast("Wire", transport)
         self.wire.set_write_buffer_limits(high=self._buffer)
+        ends_by_reset(self.wire, True)
         self.pipe = Pipe(self._loop, self.wire, self._parser, self._buffer)
 
     def data_received(self, data: bytes) -> None:

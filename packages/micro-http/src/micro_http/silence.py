@@ -8,13 +8,19 @@ itself remains.
 
 A peer that is there but does not read is not silent, yet Linux takes it for that: by the same option it ends a
 connection whose window was closed for as long. For calls that is as good. A stream may be stalled by its reader for
-any time, so `Slack` takes the option off a pipe that is full, and puts it back on one that flows again.
+any time, so `Slack` takes the option off a pipe that is full, and puts it back on one that flows again. A reader that
+falls silent while it rests is then noticed by its sender as late as the system finds out, which Linux cannot be told:
+keepalive asks nothing while something waits to be sent, and probes of a closed window come ever more seldom.
+
+Nor is a peer that left while nobody read from it: its end waits behind what it had sent. `Resting` looks for it.
 """
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,7 +41,12 @@ UNANSWERED = 7.0
 LOOK = 2.0
 """Seconds between two looks at the pipe of a stream; several fit into `UNANSWERED`."""
 
+SOON = 0.03
+"""Seconds between two looks whether peers have left that nobody reads from."""
+
+_LEFT = getattr(select, "POLLRDHUP", 0)
 _AT_ONCE = struct.pack("ii", 1, 0)
+_IN_TURN = struct.pack("ii", 0, 0)
 _INFO = struct.Struct("=24xI116xI")
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
@@ -58,8 +69,13 @@ def notice_silence(peer: Any) -> None:
 
 def cut(wire: Wire) -> None:
     """Closes a connection whose peer does not read, for whom the kernel would keep what it was sent, and the end."""
-    _set(wire.get_extra_info("socket"), socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+    ends_by_reset(wire, True)
     wire.abort()
+
+
+def ends_by_reset(wire: Wire, reset: bool) -> None:
+    """Whether the peer sees a reset, at once, when this is closed, by the end of the process too, or an end in turn."""
+    _set(wire.get_extra_info("socket"), socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE if reset else _IN_TURN)
 
 
 def _set(peer: Any, level: int, name: int, value: int | bytes) -> None:
@@ -81,6 +97,47 @@ def full(peer: Any) -> bool:
         return False
     unacknowledged, unsent = _INFO.unpack(told)
     return bool(unsent) and not unacknowledged
+
+
+class Resting:
+    """Connections of a loop that nobody reads from; tells, once, those whose peers have left, or that were lost.
+
+    One timer looks at all of them, and there is none where none rests.
+    """
+
+    __slots__ = ("_asked", "_loop", "_tell", "_timer")
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._asked = select.poll() if hasattr(select, "poll") else None
+        self._tell: dict[int, Callable[[], None]] = {}
+        self._timer: Timer | None = None
+
+    def begin(self, wire: Wire, tell: Callable[[], None]) -> int:
+        """Nobody reads from now on. Gives what `end` takes."""
+        number: int = wire.get_extra_info("socket").fileno()
+        if self._asked is not None and number >= 0:
+            self._asked.register(number, _LEFT)  # errors, and the end of both directions, are told unasked
+            self._tell[number] = tell
+            if self._timer is None:
+                self._timer = self._loop.call_later(SOON, self._look)
+        return number
+
+    def end(self, number: int, tell: Callable[[], None]) -> None:
+        """Somebody reads again, or there is nothing more to be read; may be said twice."""
+        if self._asked is not None and self._tell.get(number) == tell:
+            self._asked.unregister(number)
+            del self._tell[number]
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._asked is None or not self._tell:
+            return
+        for number, _ in self._asked.poll(0):
+            tell = self._tell[number]
+            self.end(number, tell)
+            tell()
+        self._timer = self._loop.call_later(SOON, self._look)
 
 
 class Slack:

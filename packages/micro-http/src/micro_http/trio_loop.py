@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import trio
 
 from micro_http.loops import Acceptor, Loop, Timer
-from micro_http.silence import notice_silence
+from micro_http.silence import Resting, notice_silence
 
 _log = logging.getLogger("micro.http")
 _HIGH = 64 * 1024
@@ -67,6 +67,7 @@ class TrioLoop(Loop):
         self.waiter = TrioWaiter
         self.spawn = self.begin = _start
         self.soon = None
+        self.resting = Resting(self)
         self.alone = 2  # each connection costs two tasks
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:

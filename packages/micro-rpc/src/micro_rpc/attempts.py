@@ -138,8 +138,7 @@ class Attempts:
             return nodes
         if not usable:
             spoken = ", ".join(sorted({node.metadata["protocol"] for node in nodes.nodes}))
-            text = f"the nodes of {nodes.service!r} speak {spoken}; the client 'rpc' speaks mucp"
-            raise self.circumstances(ServiceNotFound(text))
+            raise self._unusable(f"the nodes of {nodes.service!r} speak {spoken}; the client 'rpc' speaks mucp")
         return NodeSet(nodes.service, tuple(usable), nodes.endpoints)
 
     def _within_reach(self, nodes: NodeSet, ours: list[Node]) -> list[Node]:
@@ -148,11 +147,15 @@ class Attempts:
             return ours
         plain = [node for node in ours if not _by_tls(node.metadata)]
         if ours and not plain:
-            text = (
-                f"the nodes of {nodes.service!r} are called by TLS alone: set MICRO_TRANSPORT_TLS_CA to their CA's file"
-            )
-            raise self.circumstances(ServiceNotFound(text))
+            text = "are called by TLS alone: set MICRO_TRANSPORT_TLS_CA to their CA's file"
+            raise self._unusable(f"the nodes of {nodes.service!r} {text}")
         return plain
+
+    def _unusable(self, text: str) -> RPCError:
+        """There are nodes, and this client can call none of them."""
+        error = ServiceUnavailable(text, id=CLIENT_ID)
+        error.outcome = Outcome.NOT_PROCESSED
+        return self.circumstances(error)
 
     async def _pause(self) -> None:
         client = self._client

@@ -271,12 +271,9 @@ class ClientExchange(Exchange):
         )
 
     def reset(self, reason: Reset) -> None:
-        """See `Exchange.reset`. Behind an EOS the connection is cut hard, since a plain close would pass for Go's."""
-        if self._ended and self._over:
-            return
-        if self._ended:
-            self._pipe.cut()
-        self._pipe.reset(reason)
+        """See `Exchange.reset`."""
+        if not (self._ended and self._over):
+            self._pipe.reset(reason)
 
 
 def _post(stub: bytes, body: bytes) -> bytes:

@@ -28,6 +28,9 @@ _OK = (":status", "200")
 _REFUSED = 9
 """A head that is refused is more of a nuisance than its answer excuses."""
 
+_LARGE = 36
+"""One that is refused for its size takes milliseconds to read."""
+
 _ABANDONED = 2
 """As many calls as streams may be open; so many times more may still run though their callers have reset them."""
 
@@ -109,7 +112,7 @@ class ServedStream(Stream):
             self._refuse(status, f"the header is over {limits.head} bytes, or over {limits.lines} lines")
         else:
             self._refuse(status, f"the request target is over {limits.uri} bytes")
-        self._connection.link.nuisance(_REFUSED)
+        self._connection.link.nuisance(_REFUSED if status == "405" else _LARGE)
 
     def _collect(self, data: bytes) -> None:
         connection = self._connection
