@@ -61,7 +61,7 @@ class Clock:
         self.seen.setdefault(state, [round(anyio.current_time() - self.began, 2), why])
 
 
-class Work(UnaryCall, StreamCall):  # type: ignore[misc]
+class Work(StreamCall, UnaryCall):  # type: ignore[misc]
     """A call or stream that lasts until it is cancelled."""
 
     def __init__(self, clock: Clock, state: str) -> None:
