@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -317,6 +318,17 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
                     answer += await stream.receive()
         bodies = [part.rpartition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200 OK")[1:]]
         assert bodies == [b"1", b"2", b"3"]
+
+
+async def test_a_peer_that_is_gone_before_it_was_accepted_stops_nobody_else() -> None:
+    async with serving() as (listener, _), HTTPClient() as client:
+        host, _, port = listener.address.rpartition(":")
+        for _ in range(3):
+            with socket.create_connection((host, int(port))) as peer:
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reply = await client.call(listener.address, Message({}, b"x"), deadline=soon())
+        assert reply.body == b"x"
+        await eventually(lambda: len(listener.connections) == 1, within=5)
 
 
 async def test_expect_100_is_answered() -> None:

@@ -12,6 +12,7 @@ import contextvars
 import logging
 import socket
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import trio
@@ -227,7 +228,8 @@ class TrioWire:
         if name == "socket":
             return self._stream.socket
         if name == "peername":
-            return self._stream.socket.getpeername()
+            with suppress(OSError):  # it may be gone before it was accepted
+                return self._stream.socket.getpeername()
         return default
 
     async def _run(self) -> None:
