@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,11 +13,7 @@ import (
 func body(o *options) (request, reply any) {
 	switch {
 	case o.codec == "application/octet-stream":
-		data := []byte(o.request)
-		if o.size > 0 {
-			data = bytes.Repeat([]byte("x"), o.size)
-		}
-		return &frame{Data: data}, &frame{}
+		return &frame{Data: []byte(o.request)}, &frame{}
 	case o.open:
 		var object map[string]any
 		must(json.Unmarshal([]byte(o.request), &object))

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -57,7 +58,7 @@ func parsed(arguments []string) *options {
 	f.StringVar(&o.codec, "codec", "application/json", "content type")
 	f.StringVar(&o.topic, "topic", "events", "of events")
 	f.StringVar(&o.queue, "queue", "", "of a subscriber")
-	f.StringVar(&o.request, "request", "{}", "the Request, as JSON; for octet-stream the bytes")
+	f.StringVar(&o.request, "request", "{}", "the Request, as JSON; for octet-stream bytes; `-` is standard input")
 	f.Var(o.metadata, "metadata", "name=value, sent with calls or registered with a node; may be repeated")
 	f.DurationVar(&o.ttl, "ttl", 0, "for which a node is registered")
 	f.DurationVar(&o.interval, "interval", 0, "after which it is registered again")
@@ -71,6 +72,11 @@ func parsed(arguments []string) *options {
 	f.BoolVar(&o.open, "open", false, "request and reply are any JSON objects")
 	f.BoolVar(&o.broken, "broken", false, "the subscriber fails")
 	must(f.Parse(arguments))
+	if o.request == "-" {
+		text, err := io.ReadAll(os.Stdin)
+		must(err)
+		o.request = string(text)
+	}
 	return o
 }
 

@@ -7,6 +7,7 @@ import (
 	"go-micro/broker"
 	"go-micro/client"
 	"go-micro/codec/bytes"
+	"go-micro/codec/json"
 	"go-micro/errors"
 	"go-micro/metadata"
 	"go-micro/registry"
@@ -68,6 +69,7 @@ func newClient(o *options) client.Client {
 	return usualClient(
 		client.Registry(r), client.Broker(newBroker(o, r)), client.ContentType(o.codec),
 		client.RequestTimeout(o.timeout), client.Retries(o.retries), client.PoolSize(o.callers),
+		client.Codec("application/x-go", json.NewCodec),
 	)
 }
 

@@ -26,7 +26,8 @@ func (*Say) Nothing(context.Context, *Request, *Reply) error { return nil }
 // Fail fails with an error of the code that was asked for, or for none with a plain one.
 func (*Say) Fail(_ context.Context, request *Request, _ *Reply) error { return failure(request) }
 
-// Sleep tells how many milliseconds its caller had left. An expired deadline is told on standard output.
+// Sleep tells how many milliseconds its caller had left. An expired deadline is told on standard output, and answered
+// long after its caller has given up.
 func (*Say) Sleep(ctx context.Context, request *Request, reply *Reply) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		reply.SeqNo = time.Until(deadline).Milliseconds()
@@ -37,13 +38,14 @@ func (*Say) Sleep(ctx context.Context, request *Request, reply *Reply) error {
 		return nil
 	case <-ctx.Done():
 		tell("expired", ctx.Err().Error())
+		time.Sleep(time.Second)
 		return ctx.Err()
 	}
 }
 
 // Meta gives back the metadata that came with the call, as JSON, its names in lower case.
 func (*Say) Meta(ctx context.Context, _ *Request, reply *Reply) error {
-	text, err := json.Marshal(metadataOf(ctx))
+	text, err := json.Marshal(lower(metadataOf(ctx)))
 	reply.Msg = string(text)
 	return err
 }

@@ -4,13 +4,21 @@ import (
 	"fmt"
 
 	"github.com/micro/go-micro/client"
+	"github.com/micro/go-micro/debug/service/handler"
 	"github.com/micro/go-micro/registry"
 	"github.com/micro/go-micro/registry/memory"
 	"github.com/micro/go-micro/server"
 	"github.com/micro/go-plugins/registry/consul"
 )
 
-var usualServer, usualClient = server.NewServer, client.NewClient
+var usualClient = client.NewClient
+
+// usualServer has the handler that every service of this release has.
+func usualServer(options ...server.Option) server.Server {
+	s := server.NewServer(options...)
+	must(s.Handle(s.NewHandler(handler.DefaultHandler, server.InternalHandler(true))))
+	return s
+}
 
 func newRegistry(o *options) registry.Registry {
 	switch o.registry {

@@ -4,12 +4,21 @@ import (
 	"fmt"
 
 	"github.com/micro/go-micro/v2/client/grpc"
+	"github.com/micro/go-micro/v2/debug/service/handler"
 	"github.com/micro/go-micro/v2/registry"
 	"github.com/micro/go-micro/v2/registry/memory"
+	"github.com/micro/go-micro/v2/server"
 	grpcserver "github.com/micro/go-micro/v2/server/grpc"
 )
 
-var usualServer, usualClient = grpcserver.NewServer, grpc.NewClient
+var usualClient = grpc.NewClient
+
+// usualServer has the handler that every service of this release has.
+func usualServer(options ...server.Option) server.Server {
+	s := grpcserver.NewServer(options...)
+	must(s.Handle(s.NewHandler(handler.NewHandler(usualClient()), server.InternalHandler(true))))
+	return s
+}
 
 func newRegistry(o *options) registry.Registry {
 	switch o.registry {
