@@ -15,6 +15,8 @@ from build import RELEASES
 WAYS = FROM_GO, FROM_PYTHON = "from Go", "from Python"
 V1, V118, V2, V4 = RELEASES
 MUCP = (V1, V118, V4)
+CONSUL = (V1, V118)
+"""Those whose registry for Consul can be had."""
 JSON, BYTES = "application/json", "application/octet-stream"
 
 UNBUILT = {
@@ -110,6 +112,10 @@ ROWS: dict[str, Row] = {
         notes={(V4, FROM_PYTHON): "Each after the reply to the one before, for the same reason"}
     ),
     "Debug.Health, Debug.Stats": Row(cannot={(V4, FROM_PYTHON): NO_DEBUG}),
+    "Consul: found and called": Row(releases=CONSUL),
+    "Consul: list, get": Row(releases=CONSUL),
+    "Consul: watch create, update, delete": Row(releases=CONSUL),
+    "Consul: a killed process": Row(releases=CONSUL),
 }
 
 

@@ -119,10 +119,10 @@ class Told:
 
 
 @asynccontextmanager
-async def served(**options: Any) -> AsyncIterator[tuple[micro.Service, Told]]:
-    """Our service."""
+async def served(name: str = "greeter", **arguments: Any) -> AsyncIterator[tuple[micro.Service, Told]]:
+    """Our service, in a mesh of its own unless told otherwise."""
     told = Told()
-    service = micro.Service("greeter", **{"registry": "memory", "broker": "memory", **options})
+    service = micro.Service(name, **{"registry": "memory", "broker": "memory", **arguments})
     service.handler(Say(told.tell))
     try:
         async with service:

@@ -86,3 +86,14 @@ def failure(request: Request) -> Exception:
     if not request.error_code:
         return ValueError(request.name)
     return micro.errors.RPCError(request.name, id="interop.say", code=request.error_code)
+
+
+def main() -> None:
+    """Serves it as a process: name and all else come from the environment."""
+    service = micro.Service("greeter")
+    service.handler(Say(lambda what, value: None))
+    service.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -163,6 +163,7 @@ func list(o *options) {
 }
 
 func watch(o *options) {
+	done := stopped().Done()
 	w, err := newRegistry(o).Watch(watching(o)...)
 	must(err)
 	tell("ready", map[string]string{})
@@ -176,7 +177,7 @@ func watch(o *options) {
 			tell("change", map[string]any{"action": result.Action, "service": result.Service})
 		}
 	}()
-	<-stopped().Done()
+	<-done
 }
 
 // bench measures as the benchmarks do: it says `warm`, waits for a line, and ends with what it measured.

@@ -3,17 +3,17 @@ package main
 import "context"
 
 func serve(o *options) {
-	s := newServer(o)
+	s, done := newServer(o), stopped().Done()
 	must(s.Handle(s.NewHandler(new(Say))))
 	must(s.Start())
 	tell("ready", map[string]string{"address": s.Options().Address, "id": s.Options().Name + "-" + s.Options().Id})
-	<-stopped().Done()
+	<-done
 	must(s.Stop())
 	tell("stopped", true)
 }
 
 func subscribe(o *options) {
-	s := newServer(o)
+	s, done := newServer(o), stopped().Done()
 	heard := func(ctx context.Context, event *Request) error {
 		tell("event", map[string]any{"header": lower(metadataOf(ctx)), "body": event})
 		if o.broken {
@@ -24,7 +24,7 @@ func subscribe(o *options) {
 	must(s.Subscribe(newSubscriber(s, o, heard)))
 	must(s.Start())
 	tell("ready", map[string]string{"address": s.Options().Broker.Address()})
-	<-stopped().Done()
+	<-done
 	must(s.Stop())
 	tell("stopped", true)
 }
