@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,9 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+from consul_agent import Agent, binary_for_tests, running  # noqa: E402
 from matrix import Cell  # noqa: E402
+from meshes import Mesh, by_consul  # noqa: E402
 from page import Results, write  # noqa: E402
 from pairs import Pair, pair_of  # noqa: E402
 
@@ -44,6 +46,18 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of the caller."""
     for name in [name for name in os.environ if name.startswith("MICRO_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def agent() -> Iterator[Agent]:
+    with running(Agent(binary_for_tests())) as agent:
+        agent.warm()
+        yield agent
+
+
+@pytest.fixture
+def mesh(agent: Agent) -> Mesh:
+    return by_consul(agent)
 
 
 @pytest.fixture

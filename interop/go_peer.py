@@ -62,6 +62,10 @@ class GoPeer:
                 await self._news.wait()
         raise AssertionError(f"the peer did not tell {what!r} within {within:g} s; it said {self._said}")
 
+    def said(self, what: str) -> list[Any]:
+        """All things of this kind so far that `told` has not taken."""
+        return [value for kind, value in self._said if kind == what]
+
     async def all(self, *, within: float = PATIENCE) -> list[tuple[str, Any]]:
         """What it says until it ends by itself."""
         with anyio.move_on_after(within):

@@ -116,6 +116,8 @@ ROWS: dict[str, Row] = {
     "Consul: list, get": Row(releases=CONSUL),
     "Consul: watch create, update, delete": Row(releases=CONSUL),
     "Consul: a killed process": Row(releases=CONSUL),
+    "events, broadcast": Row(releases=CONSUL),
+    "events, queue": Row(releases=CONSUL),
 }
 
 

@@ -47,7 +47,7 @@ def by_consul(agent: Agent) -> Mesh:
         {"registry": "consul", "registry_address": agent.address},
         {
             "registry": "consul",
-            "broker": "memory",
+            "broker": "http",
             "options": {"registry.address": agent.address, "stop.propagation": 0.0},
         },
         ConsulRegistry(ConsulRegistry.Options(address=(agent.address,))),

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
 import go_peer
 import micro
 import pytest
-from consul_agent import Agent, binary_for_tests, running
 from matrix import FROM_GO, Cell, cells
-from meshes import Mesh, by_consul, python_process
+from meshes import Mesh, python_process
 from micro_conformance.polling import eventually
 from micro_core import Node, NotRegistered, Registry, ServiceRecord, Snapshot
 from pairs import served
 from say import Request
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="session")
-def agent() -> Iterator[Agent]:
-    with running(Agent(binary_for_tests())) as agent:
-        agent.warm()
-        yield agent
-
-
-@pytest.fixture
-def mesh(agent: Agent) -> Mesh:
-    return by_consul(agent)
 
 
 @cells("Consul: found and called")
