@@ -88,6 +88,7 @@ ROWS: dict[str, Row] = {
     "unary, protobuf": Row("application/protobuf"),
     "unary, json-rpc": Row("application/json-rpc", MUCP),
     "unary, proto-rpc": Row("application/proto-rpc", MUCP),
+    "a node that does not say its protocol": Row("application/json-rpc", MUCP),
     "unary, octet-stream": Row(BYTES, MUCP),
     "empty request and reply, JSON": Row(),
     "empty request and reply, octet-stream": Row(BYTES, MUCP, cannot={(V1, FROM_GO): FULL, (V118, FROM_GO): FULL}),
@@ -118,6 +119,7 @@ ROWS: dict[str, Row] = {
     "Consul: a killed process": Row(releases=CONSUL),
     "events, broadcast": Row(releases=CONSUL),
     "events, queue": Row(releases=CONSUL),
+    "events, protobuf": Row("application/protobuf", CONSUL),
 }
 
 

@@ -16,6 +16,8 @@ import micro
 from go_peer import GoPeer
 from matrix import BYTES, FROM_GO, JSON, Cell
 from micro import errors
+from micro_core import Node, ServiceRecord
+from micro_registry_memory import MemoryRegistry
 from say import Reply, Request, Say
 
 
@@ -46,6 +48,8 @@ class Ask:
     metadata: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 5.0
     service: str = "greeter"
+    protocol: str = "mucp"
+    """What the node that is called says that it speaks; empty for nothing."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,11 @@ async def pair_of(cell: Cell) -> AsyncIterator[Pair]:
     else:
         async with go_peer.running(cell.release, "serve") as peer:
             address = (await peer.told("ready"))["address"]
-            async with micro.Client(registry="memory", broker="memory") as client:
-                yield FromPython(client, peer, address)
+            silent = ServiceRecord("greeter", "latest", (Node("silent", address),))
+            async with MemoryRegistry(MemoryRegistry.Options("silent")) as registry:
+                await registry.register(silent, ttl=0)
+                async with micro.Client(registry=registry, broker="memory") as client:
+                    yield FromPython(client, peer, address)
 
 
 class Told:
@@ -162,6 +169,7 @@ class FromGo(Pair):
             "codec": ask.codec,
             "metadata": ask.metadata,
             "timeout": f"{ask.timeout:g}s",
+            "protocol": ask.protocol,
         }
         return await go_peer.run(self._release, command, written(ask.request), **flags)
 
@@ -231,4 +239,5 @@ class FromPython(Pair):
         return self._client.stream(ask.service, ask.endpoint, Reply, request=Request, **self._options(ask))
 
     def _options(self, ask: Ask) -> Any:
-        return {"address": self._address, "content_type": ask.codec, "metadata": ask.metadata}
+        address = self._address if ask.protocol else None
+        return {"address": address, "content_type": ask.codec, "metadata": ask.metadata}

@@ -6,7 +6,7 @@ import json
 from http import HTTPStatus
 
 import pytest
-from matrix import FROM_GO, V4, Cell, cells
+from matrix import FROM_GO, JSON, V4, Cell, cells
 from micro_core.errors import phrase
 from pairs import Answer, Ask, Failure, Pair
 from say import Request
@@ -22,6 +22,12 @@ MEBIBYTE = 1024 * 1024
 async def test_a_request_brings_its_reply(pair: Pair, cell: Cell) -> None:
     answer = await pair.call(Ask("Say.Hello", Request('Grüße <&> "日本"', 2**62), cell.codec))
     assert answer == Answer({"msg": 'Hello Grüße <&> "日本"', "seq_no": 2**62})
+
+
+@cells("a node that does not say its protocol")
+async def test_it_is_called_by_the_protocol_before(pair: Pair) -> None:
+    answer = await pair.call(Ask("Say.Hello", Request("John", 3), JSON, protocol=""))
+    assert answer == Answer({"msg": "Hello John", "seq_no": 3})
 
 
 @cells("unary, octet-stream")

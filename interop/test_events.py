@@ -67,6 +67,7 @@ async def publisher(mesh: Mesh, cell: Cell, topic: str) -> AsyncIterator[None]:
     """Publishes the events, and stays while they are on their way."""
     if cell.direction == FROM_GO:
         flags: dict[str, Any] = {**mesh.go, "topic": topic, "count": EVENTS, "metadata": {"trace": "a b"}}
+        flags["codec"] = cell.codec
         async with go_peer.running(cell.release, "publish", '{"name": "größe"}'.encode(), **flags) as peer:
             for number in range(1, EVENTS + 1):
                 assert await peer.told("published") == {"n": number}
@@ -74,11 +75,13 @@ async def publisher(mesh: Mesh, cell: Cell, topic: str) -> AsyncIterator[None]:
     else:
         async with micro.Client(**ours(mesh, cell.release)) as client:
             for number in range(1, EVENTS + 1):
-                await client.publish(topic, Request("größe", number), metadata={"trace": "a b"})
+                await client.publish(
+                    topic, Request("größe", number), content_type=cell.codec, metadata={"trace": "a b"}
+                )
             yield
 
 
-@cells("events, broadcast")
+@cells("events, broadcast", "events, protobuf")
 async def test_every_subscriber_gets_every_event(mesh: Mesh, cell: Cell, topic: str) -> None:
     every = list(range(1, EVENTS + 1))
     async with subscriber(mesh, cell, topic) as first, subscriber(mesh, cell, topic) as second:
