@@ -14,7 +14,7 @@ sys.path.insert(0, str(HERE))
 
 from consul_agent import Agent, binary_for_tests, running  # noqa: E402
 from matrix import Cell  # noqa: E402
-from meshes import Mesh, by_consul  # noqa: E402
+from meshes import Mesh, by_consul, by_mdns  # noqa: E402
 from page import Results, write  # noqa: E402
 from pairs import Pair, pair_of  # noqa: E402
 
@@ -56,8 +56,15 @@ def agent() -> Iterator[Agent]:
 
 
 @pytest.fixture
-def mesh(agent: Agent) -> Mesh:
-    return by_consul(agent)
+def mesh(request: pytest.FixtureRequest, cell: Cell) -> Mesh:
+    if cell.mesh == "Consul":
+        return by_consul(request.getfixturevalue("agent"))
+    if not os.environ.get("INTEROP_ALONE"):
+        text = "multicast would leave this host: nox -s interop runs it in a network namespace, where one can be made"
+        if os.environ.get("REQUIRE_GO"):
+            pytest.fail(text)
+        pytest.skip(text)
+    return by_mdns()
 
 
 @pytest.fixture

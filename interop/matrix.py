@@ -7,7 +7,7 @@ A test says `@cells("unary, JSON")` and is run once for every column of that row
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from build import RELEASES
@@ -33,6 +33,7 @@ MUTE = "The release's client fails to read any error in octet-stream, and says t
 FULL = "The release's client cannot send no bytes"
 DEAF = "The release tells a handler that only sends nothing of a client that left, its own included"
 IN_TURN = "Each after the reply to the one before, since the release garbles streams that are faster"
+CAMEL = "The release's gRPC client writes messages of protobuf as JSON with names like `countTo` and quoted int64"
 PACED = "20 ms between messages: the release garbles streams that are faster, whoever reads them"
 
 
@@ -43,6 +44,11 @@ class Cell:
     row: str
     release: str
     direction: str
+
+    @property
+    def mesh(self) -> str:
+        """The registry between the two, where there is one."""
+        return self.row.partition(":")[0]
 
     @property
     def codec(self) -> str:
@@ -66,6 +72,7 @@ class Row:
         notes: by release and direction, what is different there.
         cannot: by release and direction, why it cannot be.
         directions: that it has.
+        calls: whether a service is called, in its protocol.
     """
 
     codec: str = JSON
@@ -73,6 +80,7 @@ class Row:
     notes: Mapping[Key, str] = field(default_factory=dict)
     cannot: Mapping[Key, str] = field(default_factory=dict)
     directions: tuple[str, ...] = WAYS
+    calls: bool = True
 
     def columns(self) -> Iterator[Key]:
         """Release and direction of its cells."""
@@ -80,7 +88,7 @@ class Row:
 
     def waits(self, release: str) -> str:
         """What has to be built before it is tried with a release; empty where it is."""
-        return UNBUILT.get("application/grpc+json" if release == V2 else self.codec, "")
+        return UNBUILT.get("application/grpc+json" if release == V2 and self.calls else self.codec, "")
 
 
 ROWS: dict[str, Row] = {
@@ -109,18 +117,27 @@ ROWS: dict[str, Row] = {
     "server error in mid-stream": Row(notes={(V4, FROM_PYTHON): PACED}),
     "client close in mid-stream": Row(),
     "client close in mid-stream, server streaming": Row(cannot={(V118, FROM_PYTHON): DEAF, (V4, FROM_PYTHON): DEAF}),
-    "1,000 messages each way": Row(
-        notes={(V4, FROM_PYTHON): "Each after the reply to the one before, for the same reason"}
-    ),
+    "1,000 messages each way": Row(notes={(V4, FROM_PYTHON): IN_TURN}),
     "Debug.Health, Debug.Stats": Row(cannot={(V4, FROM_PYTHON): NO_DEBUG}),
-    "Consul: found and called": Row(releases=CONSUL),
-    "Consul: list, get": Row(releases=CONSUL),
-    "Consul: watch create, update, delete": Row(releases=CONSUL),
-    "Consul: a killed process": Row(releases=CONSUL),
-    "events, broadcast": Row(releases=CONSUL),
-    "events, queue": Row(releases=CONSUL),
-    "events, protobuf": Row("application/protobuf", CONSUL),
+    **{
+        f"{mesh}: {title}": replace(row, releases=releases)
+        for mesh, releases in (("Consul", CONSUL), ("mDNS", RELEASES))
+        for title, row in {
+            "found and called": Row(),
+            "list, get": Row(calls=False),
+            "watch create, update, delete": Row(calls=False),
+            "a killed process": Row(calls=False),
+            "events, broadcast": Row(calls=False, notes={(V2, FROM_GO): CAMEL}),
+            "events, queue": Row(calls=False, notes={(V2, FROM_GO): CAMEL}),
+            "events, protobuf": Row("application/protobuf", calls=False),
+        }.items()
+    },
 }
+
+
+def through(*titles: str) -> tuple[str, ...]:
+    """These rows for every registry."""
+    return tuple(f"{mesh}: {title}" for mesh in ("Consul", "mDNS") for title in titles)
 
 
 def cells(*rows: str) -> pytest.MarkDecorator:

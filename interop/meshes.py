@@ -16,6 +16,7 @@ from anyio.abc import Process
 from consul_agent import Agent
 from micro_core import Registry
 from micro_registry_consul import ConsulRegistry
+from micro_registry_mdns import MdnsRegistry
 
 HERE = Path(__file__).parent
 
@@ -51,6 +52,15 @@ def by_consul(agent: Agent) -> Mesh:
             "options": {"registry.address": agent.address, "stop.propagation": 0.0},
         },
         ConsulRegistry(ConsulRegistry.Options(address=(agent.address,))),
+    )
+
+
+def by_mdns() -> Mesh:
+    """Over multicast, by Go Micro's names."""
+    return Mesh(
+        {"registry": "mdns"},
+        {"registry": "mdns", "broker": "http", "options": {"stop.propagation": 0.0}},
+        MdnsRegistry(MdnsRegistry.Options()),
     )
 
 
