@@ -131,6 +131,7 @@ def types(session: nox.Session) -> None:
     sources = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("packages/*/src"))]
     session.run("mypy", *sources)
     session.run("mypy", "tests", "benchmarks", "examples", "docs/_ext", "tools/consul", "tools/h2spec", "noxfile.py")
+    session.run("mypy", "interop")  # alone, since it has a conftest.py of its own
     session.run("mypy", str(DOWNSTREAM / "src"), str(DOWNSTREAM / "tests"), env={"MYPYPATH": str(DOWNSTREAM / "src")})
 
 
@@ -293,6 +294,25 @@ def soak_consul(session: nox.Session) -> None:
     """Consul removes a node whose process was killed, about 90 s later (`-- --within 120`)."""
     install_all(session, "test")
     session.run("python", str(ROOT / "packages/micro-registry-consul/tests/soak_consul.py"), *session.posargs)
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """The matrix against unmodified Go Micro processes, which are built once (2 minutes, needs Go); writes its page.
+
+    Skipped where there is no Go, unless REQUIRE_GO is set. What needs multicast runs in a network namespace of its own.
+    `-- interop/test_calls.py -k json` is less, and writes no page.
+    """
+    if shutil.which("go") is None:
+        sentence = "there is no Go here to build the peers with"
+        if os.environ.get("REQUIRE_GO"):
+            session.error(sentence)
+        session.skip(sentence)
+    install_all(session, "test")
+    session.run("python", str(ROOT / "interop" / "build.py"))
+    pytest = str(Path(session.bin) / "pytest")
+    arguments = session.posargs or ["-q", "interop", "--write-page"]
+    session.run("sh", str(ROOT / "interop" / "alone.sh"), pytest, *arguments, external=True)
 
 
 @nox.session(venv_backend="none")

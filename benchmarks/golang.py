@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from processes import Failed
@@ -23,21 +24,45 @@ def cache() -> Path:
 
 def peer(name: str) -> Path:
     """The program of `peers/NAME`. Raises Failed where it cannot be had."""
-    return program(f"bench-{name}", [*sorted((PEERS / name).iterdir()), PEERS / "closedloop.go"])
+    return built(f"bench-{name}", [PEERS / name, PEERS / "closedloop.go"])
 
 
-def program(name: str, sources: list[Path]) -> Path:
-    """The program that these files are, go.mod and go.sum among them. Raises Failed where it cannot be had."""
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
-    binary = cache() / f"{name}-{digest}" / name
+def built(name: str, sources: Sequence[Path], prepare: Callable[[Path], None] = lambda folder: None) -> Path:
+    """The program whose sources are these files, and what is in these folders, laid side by side.
+
+    Args:
+        name: of the program, beside a digest of its sources.
+        sources: files and folders.
+        prepare: given the folder before Go is.
+
+    Raises:
+        Failed: it cannot be had.
+    """
+    binary = cache() / f"{name}-{digest(sources)}" / name
     if not binary.exists():
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as work:
+            folder = Path(work) / "source"
+            folder.mkdir()
             for source in sources:
-                shutil.copy(source, folder)
-            built = Path(folder) / name
-            go(["build", "-trimpath", "-o", str(built), "."], folder)
-            keep(built, binary)
+                if source.is_dir():
+                    shutil.copytree(source, folder, dirs_exist_ok=True)
+                else:
+                    shutil.copy(source, folder)
+            prepare(folder)
+            go(["build", "-trimpath", "-o", str(Path(work) / name), "."], str(folder))
+            keep(Path(work) / name, binary)
     return binary
+
+
+def digest(sources: Sequence[Path]) -> str:
+    """Of the names and contents of all files."""
+    found = hashlib.sha256()
+    for source in sources:
+        for file in sorted(source.rglob("*")) if source.is_dir() else [source]:
+            if file.is_file():
+                found.update(f"{file.relative_to(source.parent)}\0{file.stat().st_size}\0".encode())
+                found.update(file.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def nats_server() -> Path:

@@ -146,7 +146,7 @@ async def test_go_micro_and_net_http_are_served_by_tls(tmp_path: Path, certifica
     here = Path(__file__).parent
     modules = here.parent / "benchmarks" / "peers" / "gomicro"
     sources = [here / "go_tls_caller" / "main.go", modules / "go.mod", modules / "go.sum"]
-    caller = golang.program("go-tls-caller", sources)
+    caller = golang.built("go-tls-caller", sources)
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     variables = {**secured(certificates, "greeter"), "MICRO_SERVER_ADDRESS": address, "MICRO_REGISTRY": "memory"}

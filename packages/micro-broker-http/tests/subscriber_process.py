@@ -23,7 +23,7 @@ async def main(queue: str, path: str) -> None:
     async with HTTPBroker(registry(registry.Options()), HTTPBroker.Options()) as broker:
         await broker.subscribe("t", handle, SubscribeOptions(queue=queue or None, concurrency=4))
         (subscription,) = broker.subscriptions.values()
-        node = subscription.record.nodes[0]
+        node = subscription.records[0].nodes[0]
         sys.stdout.write(json.dumps([node.id, node.address, dict(node.metadata)]) + "\n")
         sys.stdout.flush()
         await anyio.sleep_forever()

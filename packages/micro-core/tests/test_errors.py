@@ -53,3 +53,18 @@ def test_the_tree_at_the_top_of_the_module_names_every_error() -> None:
 def test_transport_errors_survive_pickling() -> None:
     copy = pickle.loads(pickle.dumps(errors.TransportError("why", errors.Reset.GONE, processed=True)))
     assert (str(copy), copy.reason, copy.processed) == ("why", errors.Reset.GONE, True)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (413, "Request Entity Too Large"),
+        (414, "Request URI Too Long"),
+        (416, "Requested Range Not Satisfiable"),
+        (418, "I'm a teapot"),
+        (422, "Unprocessable Entity"),
+        (599, ""),
+    ],
+)
+def test_phrases_are_gos_in_every_release_of_python(code: int, status: str) -> None:
+    assert errors.RPCError("", code=code).status == status

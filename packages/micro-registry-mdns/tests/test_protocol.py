@@ -57,8 +57,8 @@ class Network:
                     heapq.heappush(self._flying, (arrives, self._count, name, (sender, port), packet))
 
     def pump(self, name: str) -> None:
-        for _, packet in self.engines[name].poll(self.now):
-            self.say(self.address[name], packet)
+        for out in self.engines[name].poll(self.now):
+            self.say(self.address[name], out.packet)
 
     def run(self, seconds: float) -> None:
         until = self.now + seconds
@@ -285,7 +285,7 @@ def test_a_process_that_is_heard_over_two_interfaces_is_listed_once_and_survives
         nonlocal now
         for _ in range(int(seconds / 0.01)):
             for engine in ends:
-                for link, packet in engine.poll(now):
+                for link, packet, *_ in engine.poll(now):
                     for other in ends:
                         other.receive(link, (link, PORT), packet, now)
             now += 0.01

@@ -26,6 +26,7 @@ from micro_core import (
     Node,
     Registry,
     ServiceRecord,
+    Snapshot,
     SubscribeOptions,
     Subscription,
     capture_clock,
@@ -54,7 +55,9 @@ from micro_messaging import Limits as LaneLimits
 from micro_broker_http import wire
 from micro_broker_http.courier import Courier, Pace
 from micro_broker_http.intake import Intake
+from micro_broker_http.lists import Lists
 from micro_broker_http.registration import Registration
+from micro_broker_http.releases import Release
 from micro_broker_http.routes import Destination, Routes
 from micro_broker_http.subscription import HTTPSubscription
 
@@ -62,6 +65,8 @@ log = logging.getLogger("micro.broker.http")
 
 _NAME_BYTES = 26
 _SETTLING = 0.1
+_FOLLOWED = 300.0
+"""Seconds that the subscribers of a topic are followed after the last event, where every topic is a service."""
 
 
 class HTTPBroker(Broker):
@@ -94,6 +99,9 @@ class HTTPBroker(Broker):
         waiting: int = option(1000, help="events accepted by a subscription that wait for its handler", minimum=1)
         duplicates: int = option(10_000, help="events that a subscription remembers", minimum=1)
         duplicate_window: float = option(300.0, help="how long it remembers them", minimum=0)
+        releases: tuple[Release, ...] = option(
+            (), help="older Go Micro to exchange events with: v1.0 (to v1.12), v1.13 (to v1.17), v1.18"
+        )
         tls_cert: Path | None = option(None, help="PEM file of the certificate; as all of tls_, else the transport's")
         tls_key: Path | None = option(None, help="PEM file of its key; where there is none, it is in tls_cert")
         tls_ca: Path | None = option(
@@ -112,6 +120,9 @@ class HTTPBroker(Broker):
         self._tally = Tally()
         self._waiting: set[Waker] = set()
         self._tls = _tls(options)
+        self._older = frozenset(options.releases) - {Release.V2_5}
+        self._releases = (Release.V2_5, *sorted(self._older, key=lambda release: release.value))
+        self._per_topic = [release for release in self._older if release.per_topic]
         self._listener: Listener | None = None
         self._published = float("-inf")
         self._open = False
@@ -126,12 +137,13 @@ class HTTPBroker(Broker):
         self.tasks: TaskGroup = anyio.create_task_group()
         await self.tasks.__aenter__()
         self._listening = anyio.Lock()
-        self._known = anyio.Event()
-        self._routes = Routes(self._new_lane, host_id(), secure=self._tls is not None)
+        self._routes = Routes(self._new_lane, host_id(), secure=self._tls is not None, older=self._older)
+        self._lists = Lists(self._registry, self.tasks, self._update)
+        self._topics: dict[str, float] = {}
         pace = Pace(options.at_once, options.answer_within, options.handled_within, options.orphaned_for)
         self._courier = Courier(self._routes, self._client, self.clock, pace, self.bury, self._wake)
         self._open = True
-        self.tasks.start_soon(supervise, "watching for subscribers", self._watch, log)
+        self._known = [self._lists.follow(release.service("")) for release in self._releases if not release.per_topic]
         self.tasks.start_soon(supervise, "keeping subscriptions registered", self.registration.keep, log)
         return self
 
@@ -183,17 +195,22 @@ class HTTPBroker(Broker):
             raise ValueError(f"a queue cannot be called {wire.BROADCAST!r}")
         self._check_open()
         bound = await self._listen()
-        node = self._node(topic, reachable_address(bound, self.options.advertise))
-        record = ServiceRecord(wire.SERVICE, options.queue or wire.BROADCAST, (node,))
-        subscription = HTTPSubscription(self, record, topic, handler, options)
-        self.subscriptions[node.id] = subscription
+        advertised = reachable_address(bound, self.options.advertise)
+        records = [
+            ServiceRecord(release.service(topic), options.queue or wire.BROADCAST, (self._node(topic, advertised),))
+            for release in self._releases
+        ]
+        node = records[0].nodes[0]
+        subscription = HTTPSubscription(self, records, topic, handler, options)
+        self.subscriptions.update(dict.fromkeys(subscription.ids, subscription))
         self._serve(
             self._routes.add_local(
                 options.queue, topic, Node(node.id, reachable_address(bound), node.metadata), self.clock()
             )
         )
         try:
-            await self.registration.add(record)
+            for record in records:
+                await self.registration.add(record)
         except BaseException:
             self.forget(subscription, _nothing)
             self.end(subscription)
@@ -229,16 +246,18 @@ class HTTPBroker(Broker):
         if not self._open:
             left()
             return
-        self._routes.remove_local(subscription.id, self.clock())
-        self.tasks.start_soon(self._goodbye, subscription.record, left)
+        self._routes.remove_local(subscription.ids[0], self.clock())
+        self.tasks.start_soon(self._goodbye, subscription.records, left)
 
     def end(self, subscription: HTTPSubscription) -> None:
         """The subscription has closed."""
-        self.subscriptions.pop(subscription.id, None)
+        for node_id in subscription.ids:
+            self.subscriptions.pop(node_id, None)
 
-    async def _goodbye(self, record: ServiceRecord, left: Callable[[], None]) -> None:
+    async def _goodbye(self, records: Iterable[ServiceRecord], left: Callable[[], None]) -> None:
         try:
-            await self.registration.remove(record)
+            for record in records:
+                await self.registration.remove(record)
         finally:
             left()
 
@@ -265,21 +284,32 @@ class HTTPBroker(Broker):
         return None
 
     async def _first_snapshot(self, topic: str, deadline: float) -> None:
-        if self._known.is_set():
+        lists = [*self._known, *self._of_topic(topic)] if self._per_topic else self._known
+        if all(known.is_set() for known in lists):
             return
         with anyio.move_on_after(max(0.0, deadline - self.clock())):
-            await self._known.wait()
-        if not self._known.is_set():
+            for known in lists:
+                await known.wait()
+        if not all(known.is_set() for known in lists):
             raise BrokerUnavailable(f"the registry did not say who subscribes to {topic!r} by the deadline")
 
-    async def _watch(self) -> None:
-        async with self._registry.watch(wire.SERVICE) as snapshots:
-            async for snapshot in snapshots:
-                if snapshot.stale_since is not None:
-                    continue
-                for destination in self._routes.update(snapshot, self.clock()):
-                    self._serve(destination)
-                self._known.set()
+    def _of_topic(self, topic: str) -> list[anyio.Event]:
+        """The lists that are the topic's own; those of topics on which nothing happens any more are given up."""
+        now = self.clock()
+        if topic not in self._topics:
+            for old in [old for old, used in self._topics.items() if used + _FOLLOWED < now and not self._busy(old)]:
+                del self._topics[old]
+                for release in self._per_topic:
+                    self._lists.forget(release.service(old))
+        self._topics[topic] = now
+        return [self._lists.follow(release.service(topic)) for release in self._per_topic]
+
+    def _busy(self, topic: str) -> bool:
+        return any(len(destination.lane) for destination in self._routes.of(topic))
+
+    def _update(self, snapshot: Snapshot) -> None:
+        for destination in self._routes.update(snapshot, self.clock()):
+            self._serve(destination)
 
     def _serve(self, destination: Destination | None) -> None:
         if destination is not None:

@@ -202,12 +202,13 @@ class Courier:
                 return answer if answer.fate is not Fate.REFUSED or not lost else Answer(Fate.LOST, answer.reason)
 
     async def _post(self, member: Member, delivery: Delivery) -> Answer:
-        head = {":method": "POST", ":path": request_path(member.node.id), "content-type": "application/json"}
+        path = request_path(member.node.id, member.release.path)
+        head = {":method": "POST", ":path": path, "content-type": "application/json"}
         within = self._pace.handled_within
         if member.own:
             within = self._pace.answer_within + max(_GRACE, self._pace.answer_within / 2)
             head |= {OWN: OWN_VERSION, ATTEMPT: str(delivery.attempt), WAIT: f"{self._pace.answer_within:g}"}
-        request = Message(head, encode_event(delivery.letter.message))
+        request = Message(head, encode_event(delivery.letter.message, member.release.topic_header))
         try:
             deadline = self._clock() + within
             reply = await self._client.call(member.node.address, request, verify_name=member.name, deadline=deadline)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import random
 
@@ -17,7 +17,8 @@ from micro_core import Node, Snapshot
 from micro_discovery import usable
 from micro_messaging import MEBIBYTE, DuplicateFilter, Lane, Letter, check_topic
 
-from micro_broker_http.wire import BROADCAST, OWN, SERVICE, SINCE, TLS_NAME
+from micro_broker_http.releases import Release, release_of
+from micro_broker_http.wire import BROADCAST, OWN, SINCE, TLS_NAME
 
 log = logging.getLogger("micro.broker.http")
 
@@ -33,6 +34,7 @@ class Member:
 
     Attributes:
         node: as registered.
+        release: whose way it is registered in, and posted to.
         own: whether its answers are acks.
         name: what it says that its certificate holds.
         local: it is a subscription of this broker, whatever the registry says.
@@ -41,10 +43,11 @@ class Member:
         failures: dials that failed in a row; until `retry_at` nothing is posted.
     """
 
-    __slots__ = ("failures", "flying", "listed", "local", "name", "node", "own", "retry_at")
+    __slots__ = ("failures", "flying", "listed", "local", "name", "node", "own", "release", "retry_at")
 
-    def __init__(self, node: Node, *, local: bool = False) -> None:
+    def __init__(self, node: Node, release: Release = Release.V2_5, *, local: bool = False) -> None:
         self.node = node
+        self.release = release
         self.own = OWN in node.metadata
         self.name = node.metadata.get(TLS_NAME) or None
         self.local = local
@@ -114,10 +117,18 @@ class Routes:
     is told in the log, once.
     """
 
-    def __init__(self, new_lane: Callable[[str, str], Lane], host: str, *, secure: bool = False) -> None:
+    def __init__(
+        self,
+        new_lane: Callable[[str, str], Lane],
+        host: str,
+        *,
+        secure: bool = False,
+        older: frozenset[Release] = frozenset(),
+    ) -> None:
         self._new_lane = new_lane
         self._host = host
         self._secure = secure
+        self._older = older
         self._told = DuplicateFilter()
         self._topics: dict[str, dict[Key, Destination]] = {}
         self._recent: deque[tuple[float, Letter]] = deque()
@@ -140,18 +151,33 @@ class Routes:
 
     def update(self, snapshot: Snapshot, now: float) -> list[Destination]:
         """Believes a snapshot; returns the destinations that are new."""
-        there = [found for found in _subscribers(snapshot, self._host) if self._reaches(found[1], now)]
-        listed = {node.id: (key, node) for key, node in there if not self._departed.seen(node.id, now)}
+        listed = {
+            (key.topic, member.node.id): (key, member)
+            for key, member in self._subscribers(snapshot)
+            if self._reaches(member.node, now) and not self._departed.seen(member.node.id, now)
+        }
         for destination in list(self):
             for member in list(destination.members.values()):
-                known = listed.get(member.node.id)
+                known = listed.get((destination.key.topic, member.node.id))
                 member.listed = known is not None and known[0] == destination.key
                 moved = known is not None and not member.listed
                 left = known is None and member.node.id in snapshot.departed
                 if not member.local and (moved or left or member.lost):
                     self.remove(destination, member, now)
-        new = [self._join(key, Member(node), now) for key, node in listed.values()]
+        new = [self._join(key, member, now) for key, member in listed.values()]
         return [destination for destination in new if destination is not None]
+
+    def _subscribers(self, snapshot: Snapshot) -> Iterator[tuple[Key, Member]]:
+        for name in sorted({record.name for record in snapshot.services}):
+            release = release_of(name, self._older)
+            if release is None:
+                continue
+            for record in usable(name, snapshot.services, self._host).records:
+                queue = None if record.version == BROADCAST else record.version
+                for node in record.nodes:
+                    topic = _topic(release, name, node)
+                    if topic and _valid(topic):
+                        yield _key(topic, queue, node), Member(node, release)
 
     def _reaches(self, node: Node, now: float) -> bool:
         secure = node.metadata.get("secure") == "true"
@@ -238,13 +264,12 @@ def _key(topic: str, queue: str | None, node: Node) -> Key:
     return Key(topic, queue, "" if queue is not None else node.id)
 
 
-def _subscribers(snapshot: Snapshot, host: str) -> Iterable[tuple[Key, Node]]:
-    for record in usable(SERVICE, snapshot.services, host).records:
-        queue = None if record.version == BROADCAST else record.version
-        for node in record.nodes:
-            topic = node.metadata.get("topic", "")
-            if node.metadata.get("broker", "http") == "http" and _valid(topic):
-                yield _key(topic, queue, node), node
+def _topic(release: Release, name: str, node: Node) -> str:
+    """The topic that a node subscribes to; empty for one that is no subscriber, or is found in a later way, too."""
+    if node.metadata.get("broker", "http") != "http" or (release is not Release.V2_5 and OWN in node.metadata):
+        return ""
+    topic = name.removeprefix("topic:") if release is Release.V1_0 else node.metadata.get("topic", "")
+    return topic if release.service(topic) == name else ""
 
 
 def _valid(topic: str) -> bool:

@@ -10,7 +10,7 @@ Publishers of Go Micro do not wait for acks. Their events are accepted at once, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import anyio
@@ -49,14 +49,19 @@ class Work:
 
 
 class HTTPSubscription(Subscription):
-    """One handler and the node that it is registered as."""
+    """One handler, and what it is registered as: a node for us and the current releases, one more for each older."""
 
     def __init__(
-        self, broker: HTTPBroker, record: ServiceRecord, topic: str, handler: EventHandler, options: SubscribeOptions
+        self,
+        broker: HTTPBroker,
+        records: Sequence[ServiceRecord],
+        topic: str,
+        handler: EventHandler,
+        options: SubscribeOptions,
     ) -> None:
         self.topic = topic
-        self.record = record
-        self.id = record.nodes[0].id
+        self.records = tuple(records)
+        self.ids = tuple(record.nodes[0].id for record in records)
         self._broker = broker
         self._handler = handler
         self._options = options
@@ -120,7 +125,7 @@ class HTTPSubscription(Subscription):
                 delay = self._policy.delay(attempt, self._broker.draw()) if verdict.delay is None else verdict.delay
                 await anyio.sleep(delay if attempt < self._policy.attempts else 0.0)
             letter = Letter(self.topic, message, Tally())
-            self._broker.bury([DeadLetter(letter, f"node {self.id}", attempt, reason)])
+            self._broker.bury([DeadLetter(letter, f"node {self.ids[0]}", attempt, reason)])
         finally:
             self._end(key, work)
 

@@ -1,7 +1,8 @@
 """The bytes of the HTTP broker, as Go Micro from v2.5 on sends and reads them (WIRE §6, §7), and what we add.
 
 A subscriber is a registry record of service `micro.http.broker` whose version is its queue, or `ff.http.broadcast`; its
-node's metadata says `broker=http`, `secure=true` where it is posted to by TLS, and the topic. An event is a POST to it:
+node's metadata says `broker=http`, `secure=true` where it is posted to by TLS, and the topic; what was before v2.5 is
+told in `releases`. An event is a POST to it:
 
     POST /?id=<node id>        {"Header": {"Content-Type": …, "Micro-Topic": …, "Micro-Id": …}, "Body": "<base64>"}
 
@@ -38,19 +39,20 @@ from micro_core import Head, Message
 from micro_core.errors import phrase
 from micro_messaging import check_topic
 
-SERVICE = "micro.http.broker"
 BROADCAST = "ff.http.broadcast"
 OWN = "micro-py"
 OWN_VERSION = "0.1"
 SINCE = "micro-since"
 TLS_NAME = "micro-tls-name"
 TOPIC = "micro-topic"
+OLD_TOPIC = ":topic"
 ATTEMPT = "micro-attempt"
 WAIT = "micro-wait"
 AFTER = "micro-redeliver-after"
 
 _LONGEST_DETAIL = 500
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+_TOPICS = (TOPIC, OLD_TOPIC)
 _HEADERS = 100
 _HEADER_BYTES = 16 * 1024
 
@@ -72,9 +74,10 @@ def check_head(head: Head) -> None:
             raise ValueError(f"the head of an event cannot hold control characters: {name!r}")
 
 
-def encode_event(message: Message) -> bytes:
-    """The JSON that Go reads. Pseudo headers stay behind."""
+def encode_event(message: Message, topic_header: str = "Micro-Topic") -> bytes:
+    """The JSON that Go reads, with the topic under the name that its release looks for. Pseudo headers stay behind."""
     header = {_canonical(name): value for name, value in message.head.items() if not name.startswith(":")}
+    header[topic_header] = message.head[TOPIC]
     return msgspec.json.encode({"Header": header, "Body": message.body})
 
 
@@ -82,9 +85,10 @@ def decode_event(body: bytes, limit: int) -> Message:
     """The event in a POST; its head has lower-case names and holds `micro-topic`. Raises BadEvent."""
     fields = _fields(body)
     head = _head(fields.get("header"))
-    topic = head.get(TOPIC)
+    topic = head.pop(OLD_TOPIC, "") or head.get(TOPIC)
     if not topic:
         raise BadEvent(500, "Topic not found")
+    head[TOPIC] = topic
     try:
         check_topic(topic)
     except ValueError as error:
@@ -110,7 +114,7 @@ def _head(found: object) -> Head:
     if len(found) > _HEADERS or sum(len(name) + len(value) for name, value in found.items()) > _HEADER_BYTES:
         raise BadEvent(413, f"Header is over the limit of {_HEADERS} entries or {_HEADER_BYTES} bytes")
     lower = {name.lower(): value for name, value in found.items() if not _CONTROLS.search(name)}
-    return {name: value if name == TOPIC else _CONTROLS.sub(" ", value) for name, value in lower.items()}
+    return {name: value if name in _TOPICS else _CONTROLS.sub(" ", value) for name, value in lower.items()}
 
 
 def _body(found: object, limit: int) -> bytes:
@@ -152,9 +156,9 @@ def accepted(status: int = 200) -> Message:
     return Message({":status": str(status)})
 
 
-def request_path(node_id: str) -> str:
+def request_path(node_id: str, path: str = "/") -> str:
     """Where events for a node are posted."""
-    return f"/?id={quote_plus(node_id)}"
+    return f"{path}?id={quote_plus(node_id)}"
 
 
 def posted_id(path: str) -> str:

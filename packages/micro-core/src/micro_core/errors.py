@@ -246,10 +246,20 @@ def _revive(kind: type[RPCError], state: dict[str, Any]) -> RPCError:
     return error
 
 
+_GO_PHRASES = {
+    413: "Request Entity Too Large",
+    414: "Request URI Too Long",
+    416: "Requested Range Not Satisfiable",
+    418: "I'm a teapot",
+    422: "Unprocessable Entity",
+}
+"""Where Go's texts are others than those of some release of Python."""
+
+
 def phrase(code: int) -> str:
-    """The phrase of an HTTP status number, or an empty text for a number that has none."""
+    """The phrase of an HTTP status number as Go has it, or an empty text for a number that has none."""
     try:
-        return HTTPStatus(code).phrase
+        return _GO_PHRASES.get(code) or HTTPStatus(code).phrase
     except ValueError:
         return ""
 

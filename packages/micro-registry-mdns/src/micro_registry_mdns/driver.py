@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import random
 import secrets
+import socket
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -13,6 +16,7 @@ from micro_core import Clock, RegistryUnavailable
 
 from micro_registry_mdns.engine import Engine
 from micro_registry_mdns.links import Link, interface_addresses
+from micro_registry_mdns.packets import Out
 
 log = logging.getLogger("micro.registry.mdns")
 
@@ -24,18 +28,30 @@ BURST = 256
 """Packets that are read before other tasks get their turn."""
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What is spoken: our own protocol, and Go Micro's names."""
+
+    beats: bool = True
+    go: bool = True
+
+
 class Driver:
     """Runs an engine over the links of the chosen interfaces, opening what is missing for as long as it lives.
 
     Args:
         interfaces: IPv4 addresses; empty for all that this host has.
         port: UDP port.
+        names: which are spoken.
         clock: seconds.
         changed: called when what is listed, or whether it is stale, has changed.
     """
 
-    def __init__(self, interfaces: Sequence[str], port: int, clock: Clock, changed: Callable[[], None]) -> None:
-        self.engine = Engine(port, random.Random(secrets.randbits(64)))  # noqa: S311
+    def __init__(
+        self, interfaces: Sequence[str], port: int, names: Names, clock: Clock, changed: Callable[[], None]
+    ) -> None:
+        rng = random.Random(secrets.randbits(64))  # noqa: S311
+        self.engine = Engine(port, rng, beats=names.beats, go=names.go)
         self.stale_since: float | None = None
         self.trouble = ""
         self._interfaces = tuple(interfaces)
@@ -68,8 +84,8 @@ class Driver:
         """Says goodbye for every own node. Nothing is registered or looked up after it."""
         if not self._closed:
             self._closed = True
-            for address, packet in list(self.engine.responder.farewell()):
-                self._send(address, packet)
+            for out in self.engine.farewell():
+                self._send(out)
 
     def close(self) -> None:
         """Closes the sockets, when the tasks have ended."""
@@ -90,18 +106,18 @@ class Driver:
         """Reads what has arrived, sends what is due, tells watchers."""
         for address in list(self._links):
             self._read(address)
-        for address, packet in self.engine.poll(self._clock()):
-            self._send(address, packet)
+        for out in self.engine.poll(self._clock()):
+            self._send(out)
         if self._version != self.engine.version:
             self._version = self.engine.version
             self._changed()
         if self.engine.next_due() < self._sleeps_until:
             self._wake.set()
 
-    async def settled(self) -> None:
-        """Returns when the cache is warm, or at once while no link is up. Somebody must have asked."""
+    async def settled(self, name: str | None) -> None:
+        """Returns when a name, or everything, is known, or at once while no link is up. Somebody must have asked."""
         self.pump()
-        while self.stale_since is None and not self.engine.listener.settled(self._clock()):
+        while self.stale_since is None and not self.engine.settled(self._clock(), name):
             await anyio.sleep(POLL)
             self.pump()
 
@@ -121,13 +137,19 @@ class Driver:
                 self._told.add("packet")
                 log.exception("a packet from %s was not understood; more of them are not logged", source[0])
 
-    def _send(self, address: str, packet: bytes) -> None:
-        link = self._links.get(address)
-        if link is not None:
-            try:
-                link.send(packet, self._clock())
-            except OSError as error:
-                self._drop(address, error)
+    def _send(self, out: Out) -> None:
+        link = self._links.get(out.link)
+        if link is None:
+            return
+        try:
+            if out.to is not None:
+                link.reply(out.packet, out.to)
+            elif out.question:
+                link.ask(out.packet)
+            else:
+                link.send(out.packet, self._clock())
+        except OSError as error:
+            self._drop(out.link, error)
 
     async def _keep_time(self) -> None:
         while True:
@@ -137,10 +159,10 @@ class Driver:
             self._wake = anyio.Event()
             self.pump()
 
-    async def _keep_reading(self, link: Link) -> None:
+    async def _keep_reading(self, link: Link, sock: socket.socket) -> None:
         try:
             while self._links.get(link.address) is link:
-                await anyio.wait_readable(link.socket)
+                await anyio.wait_readable(sock)
                 self.pump()
         except (OSError, ValueError, anyio.ClosedResourceError) as error:
             if self._links.get(link.address) is link:
@@ -174,7 +196,8 @@ class Driver:
         self._links[address] = link
         self._told.discard(address)
         self.engine.add_link(address, self._clock())
-        self._tasks.start_soon(self._keep, lambda: self._keep_reading(link))
+        for sock in link.sockets:
+            self._tasks.start_soon(self._keep, partial(self._keep_reading, link, sock))
         self._available()
         return ""
 
@@ -189,8 +212,9 @@ class Driver:
         link = self._links.pop(address)
         log.warning("mdns lost interface %s: %s", address, reason)
         self.engine.remove_link(address)
-        if link.socket.fileno() >= 0:
-            anyio.notify_closing(link.socket)
+        for sock in link.sockets:
+            if sock.fileno() >= 0:
+                anyio.notify_closing(sock)
         link.close()
         if not self._links:
             self._unavailable(f"interface {address}: {reason}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 
 import ifaddr
 
@@ -18,7 +19,11 @@ DEAF = 3.0
 
 
 class Link:
-    """An open link. Packets that we send come back to us, which is how a dead interface is noticed."""
+    """An open link. Packets that we send to the group come back to us, which is how a dead interface is noticed.
+
+    `asking` is a second socket on a port of its own, for questions that are answered by unicast: answers to the port
+    of the protocol may be given to another process of this host.
+    """
 
     def __init__(self, address: str, port: int) -> None:
         """Opens it. Raises OSError."""
@@ -26,34 +31,52 @@ class Link:
         self.port = port
         self.unheard_since: float | None = None
         self.socket = _open(address, port)
+        try:
+            self.asking = _open_asking(address)
+        except BaseException:
+            self.socket.close()
+            raise
+
+    @property
+    def sockets(self) -> tuple[socket.socket, socket.socket]:
+        """Both, to wait for."""
+        return (self.socket, self.asking)
 
     def send(self, packet: bytes, now: float) -> None:
         """Sends to the group; a full buffer drops the packet, as the network may. Raises OSError."""
         if self.unheard_since is None:
             self.unheard_since = now
-        try:
-            self.socket.sendto(packet, (GROUP, self.port))
-        except (BlockingIOError, InterruptedError):
-            return
+        _send(self.socket, packet, (GROUP, self.port))
+
+    def ask(self, packet: bytes) -> None:
+        """Sends to the group from the port for questions. Raises OSError."""
+        _send(self.asking, packet, (GROUP, self.port))
+
+    def reply(self, packet: bytes, to: tuple[str, int]) -> None:
+        """Sends to one; that nobody is there, or can be reached, is no fault of the link."""
+        with suppress(OSError):
+            _send(self.socket, packet, to)
 
     def receive(self, most: int) -> Iterator[tuple[bytes, tuple[str, int]]]:
-        """Up to so many packets that have arrived. Raises OSError."""
-        for _ in range(most):
-            try:
-                packet, source = self.socket.recvfrom(MAX_PACKET)
-            except (BlockingIOError, InterruptedError):
-                return
-            if source[0] == self.address:
-                self.unheard_since = None
-            yield packet, (source[0], source[1])
+        """Up to so many packets that have arrived at each socket. Raises OSError."""
+        for sock in self.sockets:
+            for _ in range(most):
+                try:
+                    packet, source = sock.recvfrom(MAX_PACKET)
+                except (BlockingIOError, InterruptedError):
+                    break
+                if source[0] == self.address:
+                    self.unheard_since = None
+                yield packet, (source[0], source[1])
 
     def is_deaf(self, now: float) -> bool:
         """Whether we have been sending for a while and nothing came back."""
         return self.unheard_since is not None and now - self.unheard_since > DEAF
 
     def close(self) -> None:
-        """Closes the socket."""
-        self.socket.close()
+        """Closes the sockets."""
+        for sock in self.sockets:
+            sock.close()
 
 
 def _open(address: str, port: int) -> socket.socket:
@@ -65,6 +88,26 @@ def _open(address: str, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _open_asking(address: str) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        _send_at(sock, _packed(address))
+        sock.bind((address, 0))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _send(sock: socket.socket, packet: bytes, to: tuple[str, int]) -> None:
+    try:
+        sock.sendto(packet, to)
+    except (BlockingIOError, InterruptedError):
+        return
 
 
 def _packed(address: str) -> bytes:
@@ -83,6 +126,10 @@ def _configure(sock: socket.socket, interface: bytes) -> None:
     if sys.platform == "linux":
         sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP) + interface)
+    _send_at(sock, interface)
+
+
+def _send_at(sock: socket.socket, interface: bytes) -> None:
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, interface)
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)

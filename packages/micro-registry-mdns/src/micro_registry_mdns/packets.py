@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 from micro_core import ServiceRecord
 from zeroconf import (  # type: ignore[attr-defined]
@@ -41,6 +42,15 @@ PACKET = 1300
 """Bytes of records that are put into one packet, so that it stays below 1,400 with its names."""
 _BEAT = struct.Struct(">BQHH")
 _BEAT_VERSION = 1
+
+
+class Out(NamedTuple):
+    """A packet to send on a link: to somebody, or to the group, from the port for questions where it is one."""
+
+    link: str
+    packet: bytes
+    to: tuple[str, int] | None = None
+    question: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +194,20 @@ def _response(records: Iterable[DNSRecord]) -> list[bytes]:
     return list(packet.packets())
 
 
-def read(data: bytes) -> Heard | None:
-    """What a packet says, or None for one that cannot be read whole or says nothing to us."""
+def parse(data: bytes) -> DNSIncoming | None:
+    """A packet, or None for one that cannot be read whole; the records behind a question may be of unknown types."""
     packet = DNSIncoming(data)
     if not packet.valid:
         return None
+    whole = packet.num_answers + packet.num_authorities + packet.num_additionals
+    return packet if packet.is_query() or len(packet.answers()) == whole else None
+
+
+def read(packet: DNSIncoming) -> Heard:
+    """What a packet says to us."""
     if packet.is_query():
         return Heard(tuple((question.name.lower(), question.type) for question in packet.questions))
     records = packet.answers()
-    if len(records) != packet.num_answers + packet.num_authorities + packet.num_additionals:
-        return None
     texts = [record for record in records if isinstance(record, DNSText)]
     beats = [_read_beat(text) for text in texts if text.name.endswith("." + BEATS)]
     nodes = [text.text for text in texts if _is_instance(text.name) and text.ttl]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -73,12 +74,20 @@ def from_strings(text: bytes) -> bytes:
 
 def decode_record(text: bytes) -> tuple[ServiceRecord, int]:
     """The record with its one node, and the bytes of its JSON. Raises BadRecord."""
-    body = _inflate(from_strings(text))
+    plain, size = unpack(from_strings(text))
+    node = _object(plain.get("Node"), "Node")
+    nodes = (Node(_name(node.get("id"), "id"), _name(node.get("address"), "address"), _metadata(node.get("metadata"))),)
+    return replace(read_record(plain), nodes=nodes), size
+
+
+def unpack(data: bytes) -> tuple[Mapping[str, Any], int]:
+    """The JSON object that was deflated, and its bytes. Raises BadRecord."""
+    body = _inflate(data)
     try:
         plain = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise BadRecord(f"not JSON ({type(error).__name__})") from None
-    return _record(_object(plain, "record")), len(body)
+    return _object(plain, "record"), len(body)
 
 
 def _inflate(data: bytes) -> bytes:
@@ -100,9 +109,14 @@ def _plain_record(record: ServiceRecord) -> dict[str, Any]:
         "Service": record.name,
         "Version": record.version,
         "Metadata": dict(record.metadata),
-        "Endpoints": [_plain_endpoint(endpoint) for endpoint in record.endpoints],
+        "Endpoints": plain_endpoints(record),
         "Node": {"id": node.id, "address": node.address, "metadata": dict(node.metadata)},
     }
+
+
+def plain_endpoints(record: ServiceRecord) -> list[dict[str, Any]]:
+    """The endpoints as Go Micro's JSON has them."""
+    return [_plain_endpoint(endpoint) for endpoint in record.endpoints]
 
 
 def _plain_endpoint(endpoint: Endpoint) -> dict[str, Any]:
@@ -120,12 +134,12 @@ def _plain_value(value: Value | None) -> dict[str, Any] | None:
     return {"name": value.name, "type": value.type, "values": [_plain_value(inner) for inner in value.values]}
 
 
-def _record(plain: Mapping[str, Any]) -> ServiceRecord:
-    node = _object(plain.get("Node"), "Node")
+def read_record(plain: Mapping[str, Any]) -> ServiceRecord:
+    """What is said of a service, without its nodes; Go says null for what is empty. Raises BadRecord."""
     return ServiceRecord(
         _name(plain.get("Service"), "Service"),
         _name(plain.get("Version"), "Version"),
-        (Node(_name(node.get("id"), "id"), _name(node.get("address"), "address"), _metadata(node.get("metadata"))),),
+        (),
         tuple(_endpoint(entry) for entry in _list(plain.get("Endpoints"), "Endpoints")),
         _metadata(plain.get("Metadata")),
     )
@@ -160,6 +174,8 @@ def _object(plain: object, what: str) -> Mapping[str, Any]:
 
 
 def _list(plain: object, what: str) -> list[Any]:
+    if plain is None:
+        return []
     if not isinstance(plain, list) or len(plain) > MAX_ITEMS:
         raise BadRecord(f"{what} is no list of at most {MAX_ITEMS}")
     return plain
@@ -179,7 +195,7 @@ def _name(plain: object, what: str) -> str:
 
 
 def _metadata(plain: object) -> Mapping[str, str]:
-    entries = _object(plain, "metadata")
+    entries = _object({} if plain is None else plain, "metadata")
     if len(entries) > MAX_ITEMS or not all(isinstance(value, str) for value in entries.values()):
         raise BadRecord(f"metadata is not at most {MAX_ITEMS} texts")
     return dict(entries)

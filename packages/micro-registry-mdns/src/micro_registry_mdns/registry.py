@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 from micro_core import (
     Clock,
     NotRegistered,
+    OptionError,
     Reach,
     Registry,
     RegistryUnavailable,
@@ -24,7 +25,7 @@ from micro_core import (
     option,
 )
 
-from micro_registry_mdns.driver import POLL, Driver
+from micro_registry_mdns.driver import POLL, Driver, Names
 from micro_registry_mdns.packets import host_of, is_loopback
 from micro_registry_mdns.responder import Key
 
@@ -53,8 +54,12 @@ class MdnsRegistry(Registry):
 
         interfaces: tuple[str, ...] = option((), help="IPv4 addresses of the interfaces to use; empty for all")
         port: int = option(5353, help="UDP port of the multicast group", minimum=1, maximum=65535)
+        dns_sd: bool = option(True, help="speak our own protocol, which knows of killed processes in seconds")
+        go_micro: bool = option(True, help="speak Go Micro's names, so that its processes find ours and are found")
 
     def __init__(self, options: Options) -> None:
+        if not (options.dns_sd or options.go_micro):
+            raise OptionError("registry mdns speaks nothing with both dns_sd and go_micro turned off")
         self._options = options
         self._driver: Driver | None = None
         self._watches: set[Watch] = set()
@@ -65,7 +70,9 @@ class MdnsRegistry(Registry):
     async def __aenter__(self) -> Self:
         """Opens the sockets. Raises nothing when there are none to open: see the class."""
         self._clock = capture_clock()
-        self._driver = Driver(self._options.interfaces, self._options.port, self._clock, self._changed)
+        options = self._options
+        names = Names(beats=options.dns_sd, go=options.go_micro)
+        self._driver = Driver(options.interfaces, options.port, names, self._clock, self._changed)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._driver.start(self._tasks)
@@ -113,10 +120,10 @@ class MdnsRegistry(Registry):
 
     async def get_service(self, name: str) -> tuple[ServiceRecord, ...]:
         """As the interface says: at once while the cache is warm, else when answers have settled."""
-        driver = await self._fresh()
+        driver = await self._fresh(name)
         found = driver.engine.services(name)
         if not found:
-            driver.engine.listener.ask_now(self._clock())
+            driver.engine.ask_now(self._clock())
             found = await self._await_name(driver, name)
         if not found:
             raise NotRegistered(f"no node of {name!r} answers by multicast DNS on UDP port {self._options.port}")
@@ -124,7 +131,7 @@ class MdnsRegistry(Registry):
 
     async def list_services(self) -> tuple[ServiceRecord, ...]:
         """As the interface says, with nodes and endpoints."""
-        return (await self._fresh()).engine.services(None)
+        return (await self._fresh(None)).engine.services(None)
 
     async def _await_name(self, driver: Driver, name: str) -> tuple[ServiceRecord, ...]:
         until = self._clock() + MISS
@@ -134,11 +141,11 @@ class MdnsRegistry(Registry):
             driver.check()
         return found
 
-    async def _fresh(self) -> Driver:
+    async def _fresh(self, name: str | None) -> Driver:
         """The driver, when its cache is warm."""
         driver = self._open()
-        driver.engine.want(self._clock())
-        await driver.settled()
+        driver.engine.want(self._clock(), name)
+        await driver.settled(name)
         driver.check()
         return driver
 
@@ -155,14 +162,13 @@ class MdnsRegistry(Registry):
     @contextmanager
     def _watching(self, driver: Driver, watch: Watch) -> Iterator[None]:
         self._watches.add(watch)
-        driver.engine.watchers += 1
-        driver.engine.want(self._clock())
+        driver.engine.watch(self._clock(), watch.name)
         driver.pump()
         try:
             yield
         finally:
             self._watches.discard(watch)
-            driver.engine.watchers -= 1
+            driver.engine.unwatch(watch.name)
 
     def _changed(self) -> None:
         driver = self._driver
@@ -187,7 +193,7 @@ class Watch(AsyncIterator[Snapshot]):
 
     def __init__(self, driver: Driver, name: str | None) -> None:
         self._driver = driver
-        self._name = name
+        self.name = name
         self._departed: dict[Key, None] = {}
         self._news = anyio.Event()
         self._last: Snapshot | None = None
@@ -195,7 +201,7 @@ class Watch(AsyncIterator[Snapshot]):
     def notify(self, gone: list[Key]) -> None:
         """Something changed; these nodes said goodbye."""
         for key in gone:
-            if self._name in (None, key[0]):
+            if self.name in (None, key[0]):
                 self._departed[key] = None
         while len(self._departed) > MAX_DEPARTED:
             del self._departed[next(iter(self._departed))]
@@ -206,7 +212,7 @@ class Watch(AsyncIterator[Snapshot]):
 
     async def __anext__(self) -> Snapshot:
         if self._last is None:
-            await self._driver.settled()
+            await self._driver.settled(self.name)
         while True:
             self._news = anyio.Event()
             snapshot = self._snapshot()
@@ -220,7 +226,7 @@ class Watch(AsyncIterator[Snapshot]):
     def _snapshot(self) -> Snapshot:
         engine = self._driver.engine
         departed = frozenset(key[1] for key in self._departed if not engine.present(key))
-        return Snapshot(engine.services(self._name), departed, self._driver.stale_since)
+        return Snapshot(engine.services(self.name), departed, self._driver.stale_since)
 
 
 def _check(service: ServiceRecord) -> None:

@@ -1,0 +1,156 @@
+"""What is held against Go Micro: rows of the matrix, its columns, and what of it cannot be or differs.
+
+A test says `@cells("unary, JSON")` and is run once for every column of that row, with `cell` telling which. What
+`cannot` be is run too, and must fail: a release that learns it is noticed. A row that `waits` is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import pytest
+from build import RELEASES
+
+WAYS = FROM_GO, FROM_PYTHON = "from Go", "from Python"
+V1, V118, V2, V4 = RELEASES
+MUCP = (V1, V118, V4)
+CONSUL = (V1, V118)
+"""Those whose registry for Consul can be had."""
+JSON, BYTES = "application/json", "application/octet-stream"
+
+UNBUILT = {
+    "application/protobuf": "There is no codec for protobuf yet",
+    "application/json-rpc": "json-rpc is not spoken yet",
+    "application/proto-rpc": "proto-rpc is not spoken yet",
+    "application/grpc+json": "gRPC is not spoken yet",
+}
+"""Content types that wait, and for what; a line less switches its rows on."""
+
+NO_DEBUG = "The release does not serve the Debug endpoints"
+SILENT = "The release's server fails to write an error in octet-stream: whoever calls it waits for the timeout"
+MUTE = "The release's client fails to read any error in octet-stream, and says that instead"
+FULL = "The release's client cannot send no bytes"
+DEAF = "The release tells a handler that only sends nothing of a client that left, its own included"
+IN_TURN = "Each after the reply to the one before, since the release garbles streams that are faster"
+CAMEL = "The release's gRPC client writes messages of protobuf as JSON with names like `countTo` and quoted int64"
+PACED = "20 ms between messages: the release garbles streams that are faster, whoever reads them"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row for one release in one direction."""
+
+    row: str
+    release: str
+    direction: str
+
+    @property
+    def mesh(self) -> str:
+        """The registry between the two, where there is one."""
+        return self.row.partition(":")[0]
+
+    @property
+    def codec(self) -> str:
+        """The content type of its row."""
+        return ROWS[self.row].codec
+
+    def __str__(self) -> str:
+        return f"{self.row}, {self.direction}, {self.release}"
+
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One feature.
+
+    Attributes:
+        codec: the content type that it is tried in.
+        releases: that it is tried with.
+        notes: by release and direction, what is different there.
+        cannot: by release and direction, why it cannot be.
+        directions: that it has.
+        calls: whether a service is called, in its protocol.
+    """
+
+    codec: str = JSON
+    releases: tuple[str, ...] = RELEASES
+    notes: Mapping[Key, str] = field(default_factory=dict)
+    cannot: Mapping[Key, str] = field(default_factory=dict)
+    directions: tuple[str, ...] = WAYS
+    calls: bool = True
+
+    def columns(self) -> Iterator[Key]:
+        """Release and direction of its cells."""
+        return ((release, direction) for release in self.releases for direction in self.directions)
+
+    def waits(self, release: str) -> str:
+        """What has to be built before it is tried with a release; empty where it is."""
+        return UNBUILT.get("application/grpc+json" if release == V2 and self.calls else self.codec, "")
+
+
+ROWS: dict[str, Row] = {
+    "unary, JSON": Row(),
+    "unary, protobuf": Row("application/protobuf"),
+    "unary, json-rpc": Row("application/json-rpc", MUCP),
+    "unary, proto-rpc": Row("application/proto-rpc", MUCP),
+    "a node that does not say its protocol": Row("application/json-rpc", MUCP),
+    "unary, octet-stream": Row(BYTES, MUCP),
+    "empty request and reply, JSON": Row(),
+    "empty request and reply, octet-stream": Row(BYTES, MUCP, cannot={(V1, FROM_GO): FULL, (V118, FROM_GO): FULL}),
+    "bodies of 1 MiB, JSON": Row(),
+    "bodies of 1 MiB, octet-stream": Row(BYTES, MUCP),
+    "errors: id, code, detail, status": Row(),
+    "errors in octet-stream": Row(
+        BYTES,
+        MUCP,
+        cannot={(release, way): SILENT if way == FROM_PYTHON else MUTE for release in MUCP for way in WAYS},
+    ),
+    "an error that is only a text": Row(),
+    "unknown service, endpoint, content type": Row(),
+    "metadata": Row(),
+    "a deadline that expires": Row(),
+    "server streaming": Row(notes={(V4, FROM_PYTHON): PACED}),
+    "bidirectional streaming": Row(),
+    "server error in mid-stream": Row(notes={(V4, FROM_PYTHON): PACED}),
+    "client close in mid-stream": Row(),
+    "client close in mid-stream, server streaming": Row(cannot={(V118, FROM_PYTHON): DEAF, (V4, FROM_PYTHON): DEAF}),
+    "1,000 messages each way": Row(notes={(V4, FROM_PYTHON): IN_TURN}),
+    "Debug.Health, Debug.Stats": Row(cannot={(V4, FROM_PYTHON): NO_DEBUG}),
+    **{
+        f"{mesh}: {title}": replace(row, releases=releases)
+        for mesh, releases in (("Consul", CONSUL), ("mDNS", RELEASES))
+        for title, row in {
+            "found and called": Row(),
+            "list, get": Row(calls=False),
+            "watch create, update, delete": Row(calls=False),
+            "a killed process": Row(calls=False),
+            "events, broadcast": Row(calls=False, notes={(V2, FROM_GO): CAMEL}),
+            "events, queue": Row(calls=False, notes={(V2, FROM_GO): CAMEL}),
+            "events, protobuf": Row("application/protobuf", calls=False),
+        }.items()
+    },
+}
+
+
+def through(*titles: str) -> tuple[str, ...]:
+    """These rows for every registry."""
+    return tuple(f"{mesh}: {title}" for mesh in ("Consul", "mDNS") for title in titles)
+
+
+def cells(*rows: str) -> pytest.MarkDecorator:
+    """The cells of these rows, as parameters of a test."""
+    return pytest.mark.parametrize("cell", [parameter for row in rows for parameter in _parameters(row)])
+
+
+def _parameters(title: str) -> Iterator[object]:
+    row = ROWS[title]
+    for release, direction in row.columns():
+        marks = []
+        if row.waits(release):
+            marks.append(pytest.mark.skip(reason=row.waits(release)))
+        elif (release, direction) in row.cannot:
+            marks.append(pytest.mark.xfail(reason=row.cannot[release, direction], raises=AssertionError, strict=True))
+        yield pytest.param(Cell(title, release, direction), id=f"{title}-{release}-{direction}", marks=marks)

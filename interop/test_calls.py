@@ -1,0 +1,139 @@
+"""Calls with one reply, at an address."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+
+import pytest
+from matrix import FROM_GO, JSON, V4, Cell, cells
+from micro_core.errors import phrase
+from pairs import Answer, Ask, Failure, Pair
+from say import Request
+
+pytestmark = pytest.mark.anyio
+
+CODES = [status.value for status in HTTPStatus if status >= 400]
+EVERY_BYTE = bytes(range(256))
+MEBIBYTE = 1024 * 1024
+
+
+@cells("unary, JSON", "unary, protobuf", "unary, json-rpc", "unary, proto-rpc")
+async def test_a_request_brings_its_reply(pair: Pair, cell: Cell) -> None:
+    answer = await pair.call(Ask("Say.Hello", Request('Grüße <&> "日本"', 2**62), cell.codec))
+    assert answer == Answer({"msg": 'Hello Grüße <&> "日本"', "seq_no": 2**62})
+
+
+@cells("a node that does not say its protocol")
+async def test_it_is_called_by_the_protocol_before(pair: Pair) -> None:
+    answer = await pair.call(Ask("Say.Hello", Request("John", 3), JSON, protocol=""))
+    assert answer == Answer({"msg": "Hello John", "seq_no": 3})
+
+
+@cells("unary, octet-stream")
+async def test_bytes_come_back_as_they_are(pair: Pair, cell: Cell) -> None:
+    assert await pair.call(Ask("Say.Raw", EVERY_BYTE, cell.codec)) == Answer(EVERY_BYTE)
+
+
+@cells("empty request and reply, JSON")
+async def test_nothing_for_nothing(pair: Pair, cell: Cell) -> None:
+    assert await pair.call(Ask("Say.Nothing", None, cell.codec)) == Answer({})
+
+
+@cells("empty request and reply, octet-stream")
+async def test_no_bytes_for_no_bytes(pair: Pair, cell: Cell) -> None:
+    assert await pair.call(Ask("Say.Raw", b"", cell.codec)) == Answer(b"")
+
+
+@cells("bodies of 1 MiB, JSON")
+async def test_large_texts(pair: Pair, cell: Cell) -> None:
+    text = "x" * MEBIBYTE
+    answer = await pair.call(Ask("Say.Echo", Request(text, tags=["a", "b"]), cell.codec))
+    assert answer == Answer({"msg": text, "seq_no": 2})
+
+
+@cells("bodies of 1 MiB, octet-stream")
+async def test_large_bodies(pair: Pair, cell: Cell) -> None:
+    body = EVERY_BYTE * (MEBIBYTE // 256)
+    assert await pair.call(Ask("Say.Raw", body, cell.codec)) == Answer(body)
+
+
+@cells("errors: id, code, detail, status")
+async def test_every_code_crosses_with_all_that_it_says(pair: Pair) -> None:
+    for code in CODES:
+        answer = await pair.call(Ask("Say.Fail", Request(f"because of größe {code}", error_code=code)))
+        assert answer.error == Failure("interop.say", code, f"because of größe {code}", phrase(code))
+
+
+@cells("errors in octet-stream")
+async def test_a_request_that_is_refused_in_bytes(pair: Pair, cell: Cell) -> None:
+    answer = await pair.call(Ask("Say.Nope", b"bytes", cell.codec, timeout=1))
+    assert answer.error is not None
+    assert "Nope" in answer.error.detail
+
+
+@cells("an error that is only a text")
+async def test_an_error_without_a_code(pair: Pair, cell: Cell) -> None:
+    answer = await pair.call(Ask("Say.Fail", Request("only words")))
+    if cell.direction == FROM_GO:  # what went wrong in a handler is for its own log
+        assert answer.error == Failure("greeter", 500, "Say.Fail failed: ValueError", "Internal Server Error")
+    else:
+        assert answer.error is not None
+        assert (answer.error.code, answer.error.detail) == (0, "only words")
+
+
+@cells("unknown service, endpoint, content type")
+@pytest.mark.parametrize("endpoint", ["Nope.Hello", "Say.Nope", "Hello", "Say.Hello.Again"])
+async def test_an_endpoint_that_is_not_there(pair: Pair, cell: Cell, endpoint: str) -> None:
+    answer = await pair.call(Ask(endpoint))
+    assert answer.error is not None
+    if cell.direction == FROM_GO:
+        assert (answer.error.id, answer.error.code, answer.error.status) == ("greeter", 404, "Not Found")
+        assert repr(endpoint) in answer.error.detail
+    else:
+        assert answer.error.detail.startswith("rpc: ")
+
+
+@cells("unknown service, endpoint, content type")
+async def test_a_content_type_that_the_server_has_not(pair: Pair, cell: Cell) -> None:
+    codec = "application/x-go" if cell.direction == FROM_GO else "application/x-python"
+    answer = await pair.call(Ask("Say.Hello", codec=codec))
+    assert answer.error is not None
+    assert answer.error.code == 415
+    assert codec in answer.error.detail
+
+
+@cells("metadata")
+async def test_metadata_reaches_the_handler_and_comes_back(pair: Pair) -> None:
+    sent = {"foo-bar": "baz", "trace": "a=b, c", "unicode": "grüß", "empty": ""}
+    answer = await pair.call(Ask("Say.Meta", metadata=sent))
+    assert answer.error is None
+    seen = json.loads(answer.value["msg"])
+    assert {name: seen.get(name) for name in sent} == sent
+
+
+@cells("a deadline that expires")
+async def test_the_caller_gives_up_and_the_handler_learns_it(pair: Pair, cell: Cell) -> None:
+    answer = await pair.call(Ask("Say.Sleep", Request(sleep_ms=10_000), timeout=0.5))
+    assert answer.error is not None
+    assert (answer.error.id, answer.error.code) == ("go.micro.client", 408)
+    await pair.told("expired")
+
+
+@cells("a deadline that expires")
+async def test_the_handler_knows_how_long_its_caller_waits(pair: Pair, cell: Cell) -> None:
+    answer = await pair.call(Ask("Say.Sleep", timeout=3))
+    told = 5000 if (cell.release, cell.direction) == (V4, FROM_GO) else 3000  # v4.10 tells its time for one attempt
+    assert answer.value["msg"] == "slept"
+    assert told - 2000 < answer.value["seq_no"] <= told
+
+
+@cells("Debug.Health, Debug.Stats")
+async def test_what_a_server_says_of_itself(pair: Pair, cell: Cell) -> None:
+    health = await pair.call(Ask("Debug.Health", {}))
+    assert health == Answer({"status": "ok"})
+    stats = await pair.call(Ask("Debug.Stats", {}))
+    assert stats.value["memory"] > 0
+    assert stats.value["threads"] > 0
+    if cell.direction == FROM_GO:
+        assert set(stats.value) == {"started", "uptime", "memory", "threads", "gc"}
