@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from micro_core import (
@@ -17,27 +18,45 @@ from micro_core import (
 )
 from micro_core.errors import BadRequest
 
+from micro_rpc.dialect import Dialect
+from micro_rpc.dialects import dialect_for
 from micro_rpc.wire import CLIENT_ID, bare, check_value, empty_body, nothing
 
 _MOST = 4096
 
 
 class Plan:
-    """The head that every such call begins with, and the functions for its values."""
+    """The head that every such call begins with, the functions for its values, and what its dialect knows of calls.
 
-    __slots__ = ("decode", "empty", "encode", "head")
+    `decode` is for the messages of streams, `decode_reply` for the body of a reply.
+    """
 
-    def __init__(self, call: Call, content_type: str, codec: Codec) -> None:
+    __slots__ = (
+        "decode",
+        "decode_reply",
+        "dialect",
+        "empty",
+        "encode",
+        "head",
+        "numbered",
+        "pack",
+        "refusal",
+        "timeout",
+        "timeout_header",
+    )
+
+    def __init__(self, call: Call, content_type: str, codec: Codec, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.numbered = dialect.numbered
+        self.timeout_header = dialect.timeout_header
+        self.timeout = dialect.timeout
+        self.refusal = dialect.refusal
+        self.pack = dialect.pack if dialect.wraps else None
         self.empty = empty_body(codec)
         self.encode: Encode = self._nothing if nothing(call.request_type) else codec.encoder(call.request_type)
         self.decode: Decode = _no_value if nothing(call.reply_type) else codec.decoder(call.reply_type)
-        self.head: Head = {
-            "micro-service": call.service,
-            "micro-endpoint": call.endpoint,
-            "micro-method": call.endpoint,
-            "content-type": content_type,
-            "accept": content_type,
-        }
+        self.decode_reply = _chain(dialect.unpack, self.decode) if dialect.wraps else self.decode
+        self.head: Head = dialect.head(call, content_type)
         if call.caller:
             self.head["micro-from-service"] = call.caller
         for name, value in self.head.items():
@@ -45,6 +64,10 @@ class Plan:
 
     def _nothing(self, value: Any) -> bytes:
         return self.empty
+
+
+def _chain(unpack: Callable[[bytes], bytes], decode: Decode) -> Decode:
+    return lambda body: decode(unpack(bytes(body)))
 
 
 def _no_value(body: object) -> None:
@@ -75,7 +98,8 @@ class Plans:
 
     def _make(self, call: Call, content_type: str) -> Plan:
         name = bare(content_type)
+        dialect = dialect_for(name)
         try:
-            return Plan(call, name, self._codecs(name))
+            return Plan(call, name, self._codecs(dialect.payload(name) or name), dialect)
         except (UnsupportedContentType, UnsupportedType, ConfigurationError, ValueError) as error:
             raise BadRequest(f"the call cannot be encoded: {error}", id=CLIENT_ID) from error

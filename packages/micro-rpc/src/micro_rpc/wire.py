@@ -138,6 +138,20 @@ def remaining(timeout: str) -> float | None:
     return nanoseconds / _NANOSECONDS if nanoseconds > 0 else 0.0
 
 
+def timeout_text(seconds: float) -> str:
+    """A `timeout` header; never 0, which means that it has passed (WIRE §5.5)."""
+    nanoseconds = int(seconds * _NANOSECONDS)
+    return str(nanoseconds) if nanoseconds > 0 else "1"
+
+
+def endpoint_of(head: Head) -> str:
+    """The endpoint that a request's head names, or an empty text."""
+    for name in ("micro-endpoint", "micro-method", "x-micro-endpoint", "x-micro-method"):
+        if head.get(name):
+            return head[name]
+    return ""
+
+
 def bare(content_type: str) -> str:
     """A content type without parameters, in lower case."""
     return content_type.partition(";")[0].strip().lower()

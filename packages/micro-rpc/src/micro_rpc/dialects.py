@@ -1,0 +1,45 @@
+"""The dialects there are, and which of them a head or a content type is in."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from micro_core import Head
+
+from micro_rpc.dialect import MUCP, Dialect
+from micro_rpc.plain import Plain
+from micro_rpc.wire import bare
+
+PLAIN = Plain()
+BESIDE: tuple[Dialect, ...] = ()
+"""Those that are told by their content types."""
+
+BY_PROTOCOL = {"": MUCP} | {dialect.protocol: dialect for dialect in (MUCP, *BESIDE)}
+"""Which a node speaks, by the `protocol` in its metadata; empty where it says nothing."""
+
+
+@lru_cache(maxsize=1024)
+def dialect_for(content_type: str) -> Dialect:
+    """The dialect of a content type."""
+    name = bare(content_type)
+    return next((dialect for dialect in BESIDE if dialect.payload(name) is not None), MUCP)
+
+
+def dialect_of(head: Head) -> Dialect:
+    """The dialect of a request."""
+    dialect = dialect_for(head.get("content-type", ""))
+    if dialect is MUCP and not any(name.startswith(("micro-", "x-micro-")) for name in head):
+        return PLAIN
+    return dialect
+
+
+def content_type_at(node_speaks: Dialect, content_type: str) -> str:
+    """The content type for a call that asks for one, at a node that speaks mucp or another dialect.
+
+    What a caller asks for by name goes to any node that does not name one of its own.
+    """
+    asked = dialect_for(content_type)
+    if node_speaks is MUCP or asked is node_speaks or (asked is not MUCP and not node_speaks.protocol):
+        return content_type
+    name = bare(content_type)
+    return node_speaks.around(asked.payload(name) or name)
