@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from captured import CASES, messages
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from micro_core import DecodeError, Message
 from micro_rpc.envelopes import JSON_RPC, PROTO_RPC, Envelope, Reply, Request
@@ -85,6 +85,7 @@ def test_hand_written_requests_that_go_took(case: str) -> None:
     assert JSON_RPC.read_request(message.body) == Request(method, "7", b'{"name":"John"}')
 
 
+@settings(deadline=None)
 @given(METHODS, IDS, JSON)
 def test_json_rpc_reads_what_it_wrote(method: str, id: str, value: Any) -> None:
     payload = json.dumps(value).encode()
@@ -93,6 +94,7 @@ def test_json_rpc_reads_what_it_wrote(method: str, id: str, value: Any) -> None:
     assert json.loads(JSON_RPC.write_request(method, id, payload)) == {"method": method, "params": [value], "id": id}
 
 
+@settings(deadline=None)
 @given(METHODS, IDS, st.binary())
 def test_proto_rpc_reads_what_it_wrote(method: str, id: str, payload: bytes) -> None:
     id = str(int(id))
@@ -101,12 +103,14 @@ def test_proto_rpc_reads_what_it_wrote(method: str, id: str, payload: bytes) -> 
 
 
 @BOTH
+@settings(deadline=None)
 @given(method=METHODS, id=IDS, error=METHODS.filter(bool))
 def test_errors_are_read_as_written(envelope: Envelope, method: str, id: str, error: str) -> None:
     assert envelope.read_reply(envelope.write_error(method, id, error)) == (id, error, b"")
 
 
 @BOTH
+@settings(deadline=None)
 @given(body=st.binary() | st.text().map(str.encode) | JSON.map(json.dumps).map(str.encode))
 def test_whatever_the_bytes_it_is_an_envelope_or_a_decode_error(envelope: Envelope, body: bytes) -> None:
     for read in (envelope.read_request, envelope.read_reply):
@@ -118,6 +122,7 @@ def test_whatever_the_bytes_it_is_an_envelope_or_a_decode_error(envelope: Envelo
 
 
 @BOTH
+@settings(deadline=None)
 @given(data=st.data(), method=METHODS, payload=JSON.map(json.dumps).map(str.encode))
 def test_an_envelope_that_is_cut_or_goes_on_is_none(
     envelope: Envelope, data: st.DataObject, method: str, payload: bytes
@@ -129,6 +134,7 @@ def test_an_envelope_that_is_cut_or_goes_on_is_none(
             envelope.read_request(body)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.binary(max_size=40))
 def test_proto_rpc_takes_no_header_that_is_no_protobuf(header: bytes, payload: bytes) -> None:
     body = len(header).to_bytes(4, "big") + header + len(payload).to_bytes(4, "big") + payload
