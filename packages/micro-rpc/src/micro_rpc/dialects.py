@@ -18,6 +18,8 @@ BESIDE: tuple[Dialect, ...] = (JSON, PROTO, BYTES)
 BY_PROTOCOL: dict[str, Dialect] = {dialect.protocol: dialect for dialect in (MUCP, UNNAMED)}
 """Which a node speaks, by the `protocol` in its metadata; empty where it says nothing."""
 
+_NAMING = ("micro-service", "x-micro-service", "micro-protocol")
+
 
 @lru_cache(maxsize=1024)
 def dialect_for(content_type: str) -> Dialect:
@@ -33,13 +35,15 @@ def dialect_of(head: Head) -> Dialect:
 
 
 def _without_endpoint(head: Head) -> Dialect:
-    """What a head is in that names no endpoint: its path does, or its body, or nothing (WIRE §5.6)."""
-    if not any(name in head for name in ("micro-service", "x-micro-service", "micro-protocol")):
-        content_type = bare(head.get("content-type", ""))
-        enveloped = dialect_for(UNNAMED.around(content_type))
-        if enveloped is not MUCP and head.get(":path") == "/" and head.get(":method") == "POST":
-            return enveloped
+    """What a head is in that names no endpoint: its path does, or an envelope, or nothing (WIRE §5.6)."""
+    dialect = dialect_for(UNNAMED.around(bare(head.get("content-type", ""))))
+    if dialect is not MUCP and _at_the_root(head) and not any(name in head for name in _NAMING):
+        return dialect
     return MUCP if any(name.startswith(("micro-", "x-micro-")) for name in head) else PLAIN
+
+
+def _at_the_root(head: Head) -> bool:
+    return head.get(":method") == "POST" and head.get(":path", "").partition("?")[0] == "/"
 
 
 def content_type_at(node_speaks: Dialect, content_type: str) -> str:

@@ -55,18 +55,17 @@ class Enveloped(Dialect):
 
     def accept(self, served: Served, head: Head, peer: Peer) -> UnaryCall | StreamCall | Message:
         """See `Dialect.accept`."""
-        if endpoint_of(head):
-            return self.around_mucp(served.accept({**head, "content-type": self._inner}, peer), served.service)
-        if "origin" in head:
-            error = Forbidden("requests of web pages (with an Origin) are not taken here")
-            return self.refuse(error, served.service)
-        return _Unrouted(self, served, head, peer)
-
-    def around_mucp(self, work: UnaryCall | StreamCall | Message, service: str) -> UnaryCall | StreamCall | Message:
-        """What `accept` answers, of what mucp does."""
+        if not endpoint_of(head):
+            return self._without_endpoint(served, head, peer)
+        work = served.accept({**head, "content-type": self._inner}, peer)
         if isinstance(work, Message):
             return self.wrapped(work)
-        return _Stream(self, work) if work.streams else _Unary(self, work, service)
+        return _Stream(self, work) if work.streams else _Unary(self, work, served.service)
+
+    def _without_endpoint(self, served: Served, head: Head, peer: Peer) -> UnaryCall | Message:
+        if "origin" not in head:
+            return _Unrouted(self, served, head, peer)
+        return self.refuse(Forbidden("requests of web pages (with an Origin) are not taken here"), served.service)
 
     def refuse(self, error: RPCError, service: str, *, unprocessed: bool = False) -> Message:
         """See `Dialect.refuse`."""
