@@ -20,7 +20,7 @@ from micro_rpc.wire import endpoint_of, outgoing_metadata, refusal_of, refuse, r
 from micro_rpc.work import StreamWork, UnaryWork
 
 if TYPE_CHECKING:
-    from micro_rpc.routing import Served
+    from micro_rpc.routing import Binding, Served
 
 
 class Dialect:
@@ -54,7 +54,7 @@ class Dialect:
     def accept(self, served: Served, head: Head, peer: Peer) -> UnaryCall | StreamCall | Message:
         """As `Transport.listen` says; see `Served.accept` for mucp."""
         try:
-            binding = served.bound(self, self.route(served, head), head)
+            binding = self.bind(served, head)
             left = self.remaining(head)
             if left is not None and left <= 0.0:
                 raise Timeout("the deadline had passed before the call")
@@ -62,6 +62,11 @@ class Dialect:
             return self.refuse(error, served.service)
         work = self.stream if binding.streaming else self.unary
         return work(served, binding, head, peer, math.inf if left is None else served.clock() + left)
+
+    def bind(self, served: Served, head: Head) -> Binding:
+        """What a head asks for. Raises RPCError where nothing here is that."""
+        endpoint = self.route(served, head)
+        return served.kept(endpoint, head, lambda content_type: served.bind(endpoint, content_type, self))
 
     def route(self, served: Served, head: Head) -> str:
         """The endpoint that a head names, or an empty text. Raises RPCError for a head that may not be served."""

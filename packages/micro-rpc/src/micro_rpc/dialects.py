@@ -7,11 +7,12 @@ from functools import lru_cache
 from micro_core import Head
 
 from micro_rpc.dialect import MUCP, Dialect
+from micro_rpc.grpc import GRPC
 from micro_rpc.plain import Plain
 from micro_rpc.wire import bare
 
 PLAIN = Plain()
-BESIDE: tuple[Dialect, ...] = ()
+BESIDE: tuple[Dialect, ...] = (GRPC,)
 """Those that are told by their content types."""
 
 BY_PROTOCOL = {"": MUCP} | {dialect.protocol: dialect for dialect in (MUCP, *BESIDE)}
