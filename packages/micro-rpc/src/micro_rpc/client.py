@@ -102,7 +102,7 @@ class RPCClient(Client):
                 if failure is None:
                     attempts.done(node, Outcome.OK, began)
                     try:
-                        value = plan.decode_reply(reply.body)
+                        value = plan.decode(reply.body)
                     except DecodeError as error:
                         raise self._undecodable(call, attempts, reply, error) from None
                     return Reply(value, reply.head, None if call.address else node)

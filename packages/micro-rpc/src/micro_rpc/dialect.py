@@ -20,7 +20,7 @@ from micro_rpc.wire import endpoint_of, outgoing_metadata, refusal_of, refuse, r
 from micro_rpc.work import StreamWork, UnaryWork
 
 if TYPE_CHECKING:
-    from micro_rpc.routing import Served
+    from micro_rpc.routing import Binding, Served
 
 
 class Dialect:
@@ -32,7 +32,6 @@ class Dialect:
         timeout_header: where a request says how long it may take.
         unary, stream: the work of accepted calls, which writes replies and ends.
         wraps: whether a codec's bytes are not the body itself, so that `pack` and `unpack` are called.
-        wraps_messages: whether `unpack` is called for what a stream's exchange receives, too.
     """
 
     protocol: ClassVar[str] = "mucp"
@@ -41,7 +40,6 @@ class Dialect:
     unary: ClassVar[type[UnaryWork]] = UnaryWork
     stream: ClassVar[type[StreamWork]] = StreamWork
     wraps: ClassVar[bool] = False
-    wraps_messages: ClassVar[bool] = False
 
     def payload(self, content_type: str) -> str | None:
         """The codec's content type inside one of this dialect (bare); None for one of another dialect."""
@@ -56,7 +54,7 @@ class Dialect:
     def accept(self, served: Served, head: Head, peer: Peer) -> UnaryCall | StreamCall | Message:
         """As `Transport.listen` says; see `Served.accept` for mucp."""
         try:
-            binding = served.bound(self, self.route(served, head), head)
+            binding = self.bind(served, head)
             left = self.remaining(head)
             if left is not None and left <= 0.0:
                 raise Timeout("the deadline had passed before the call")
@@ -64,6 +62,11 @@ class Dialect:
             return self.refuse(error, served.service)
         work = self.stream if binding.streaming else self.unary
         return work(served, binding, head, peer, math.inf if left is None else served.clock() + left)
+
+    def bind(self, served: Served, head: Head) -> Binding:
+        """What a head asks for. Raises RPCError where nothing here is that."""
+        endpoint = self.route(served, head)
+        return served.kept(endpoint, head, lambda content_type: served.bind(endpoint, content_type, self))
 
     def route(self, served: Served, head: Head) -> str:
         """The endpoint that a head names, or an empty text. Raises RPCError for a head that may not be served."""
@@ -103,11 +106,11 @@ class Dialect:
         return body
 
     def unpack(self, body: bytes) -> bytes:
-        """The codec's bytes in the body of a unary reply, or in a message. Raises DecodeError."""
+        """The codec's bytes in the body of a reply, or in a stream's message. Raises DecodeError."""
         return body
 
     def exchange(self, exchange: Exchange) -> Exchange:
-        """A stream's exchange as codecs need it: around one whose messages are wrapped."""
+        """A stream's exchange: around one where what is sent is wrapped. What arrives is `unpack`'s business."""
         return exchange
 
 

@@ -8,14 +8,15 @@ from micro_core import Head
 
 from micro_rpc.dialect import MUCP, Dialect
 from micro_rpc.enveloped import BYTES, JSON, PROTO, UNNAMED
+from micro_rpc.grpc import GRPC
 from micro_rpc.plain import Plain
 from micro_rpc.wire import bare, endpoint_of
 
 PLAIN = Plain()
-BESIDE: tuple[Dialect, ...] = (JSON, PROTO, BYTES)
+BESIDE: tuple[Dialect, ...] = (JSON, PROTO, BYTES, GRPC)
 """Those that are told by their content types."""
 
-BY_PROTOCOL: dict[str, Dialect] = {dialect.protocol: dialect for dialect in (MUCP, UNNAMED)}
+BY_PROTOCOL: dict[str, Dialect] = {dialect.protocol: dialect for dialect in (MUCP, UNNAMED, GRPC)}
 """Which a node speaks, by the `protocol` in its metadata; empty where it says nothing."""
 
 _NAMING = ("micro-service", "x-micro-service", "micro-protocol")

@@ -40,7 +40,6 @@ class Enveloped(Dialect):
     """One envelope around the payloads of one codec."""
 
     wraps: ClassVar[bool] = True
-    wraps_messages: ClassVar[bool] = True
 
     def __init__(self, envelope: Envelope, name: str, inner: str, spoken: str = "") -> None:
         """Chosen by the content type `name`; `inner` is the codec's, `spoken` what requests say if that is another."""

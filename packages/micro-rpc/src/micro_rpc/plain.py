@@ -31,6 +31,7 @@ def _bind(served: Served, head: Head) -> Binding:
         raise Forbidden("requests of web pages (with an Origin) are not taken here")
     service, endpoint = _path(served.service, head)
     if service != served.service:
+        _check_path_of_grpc(served, service, endpoint)
         raise NotFound(f"this is service {served.service!r}, not {service!r}")
     handler = served.handlers.get(endpoint)
     content_type = bare(head.get("content-type", "application/json"))
@@ -42,6 +43,15 @@ def _bind(served: Served, head: Head) -> Binding:
     if binding.handler.streaming:
         raise BadRequest(f"{endpoint} is a stream, which plain HTTP cannot carry; call it by a client of Go Micro")
     return binding
+
+
+def _check_path_of_grpc(served: Served, service: str, method: str) -> None:
+    endpoint = f"{service.rpartition('.')[2]}.{method}"
+    if endpoint in served.handlers:
+        text = (
+            f"this is the path of gRPC, whose content type is application/grpc; else it is /{served.service}/{endpoint}"
+        )
+        raise UnsupportedMediaType(text)
 
 
 def _path(service: str, head: Head) -> tuple[str, str]:

@@ -28,14 +28,13 @@ _MOST = 4096
 class Plan:
     """The head that every such call begins with, the functions for its values, and what its dialect knows of calls.
 
-    `decode` is for the messages of streams, `decode_reply` for the body of a reply. `content_type` is what the call was
-    planned for, which the head need not say.
+    `decode` is for what arrives, a reply or a message of a stream. `content_type` is what the call was planned for, which
+    the head need not say.
     """
 
     __slots__ = (
         "content_type",
         "decode",
-        "decode_reply",
         "dialect",
         "empty",
         "encode",
@@ -57,10 +56,8 @@ class Plan:
         self.pack = dialect.pack if dialect.wraps else None
         self.empty = empty_body(codec)
         self.encode: Encode = self._nothing if nothing(call.request_type) else codec.encoder(call.request_type)
-        self.decode: Decode = _no_value if nothing(call.reply_type) else codec.decoder(call.reply_type)
-        self.decode_reply = _chain(dialect.unpack, self.decode) if dialect.wraps else self.decode
-        if dialect.wraps_messages:
-            self.decode = self.decode_reply
+        decode: Decode = _no_value if nothing(call.reply_type) else codec.decoder(call.reply_type)
+        self.decode = _chain(dialect.unpack, decode) if dialect.wraps else decode
         self.head: Head = dialect.head(call, content_type)
         if call.caller:
             self.head["micro-from-service"] = call.caller

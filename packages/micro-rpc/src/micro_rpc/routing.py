@@ -113,6 +113,7 @@ class Served:
         self.max_reply = max_reply
         self.sweep = Sweep(clock)
         self.draining = False
+        self.leaving = anyio.Event()
         self.idle: anyio.Event | None = None
         self.scope: Callable[[], anyio.CancelScope] = type(anyio.CancelScope())
         self.cancelled = anyio.get_cancelled_exc_class()
@@ -153,14 +154,14 @@ class Served:
             return refuse(_mismatch(binding, "a stream", "a unary call"), self.service)
         return StreamWork(self, binding, head, peer, deadline)
 
-    def bound(self, dialect: Dialect, endpoint: str, head: Head) -> Binding:
-        """What `bind` gives, kept: for the dialects beside mucp."""
+    def kept(self, name: str, head: Head, make: Callable[[str], Binding]) -> Binding:
+        """A binding of the dialects beside mucp, by name and content type; `make` is given the latter."""
         content_type = head.get("content-type", ASSUMED)
-        binding = self._others.get((endpoint, content_type))
+        binding = self._others.get((name, content_type))
         if binding is None:
-            binding = self.bind(endpoint, content_type, dialect)
+            binding = make(bare(content_type))
             if binding.content_type == content_type:
-                self._others[endpoint, content_type] = binding
+                self._others[name, content_type] = binding
         return binding
 
     def bind(self, endpoint: str, content_type: str, dialect: Dialect = MUCP) -> Binding:
@@ -178,6 +179,11 @@ class Served:
             raise UnsupportedMediaType(f"{endpoint} cannot be called in {name}: {error}") from None
         except ConfigurationError as error:
             raise UnsupportedMediaType(f"the codec for {name} cannot be used: {error}") from None
+
+    def leave_off(self) -> None:
+        """Takes no more calls."""
+        self.draining = True
+        self.leaving.set()
 
     def too_busy(self) -> RPCError:
         """Why a call is refused that may be tried elsewhere: draining, or too much to do."""

@@ -3,6 +3,8 @@
     micro-service, micro-endpoint, micro-method, micro-id, micro-stream, timeout, content-type, accept     requests
     micro-error, micro-unprocessed                                                                         replies
 
+Names that begin with `grpc-` belong to gRPC, here too, so that metadata is the same in either protocol.
+
 Go Micro's servers give every header of a request to the handler as metadata, and its clients send all of that on
 (WIRE §4). Ours keep the two apart: what the protocol or HTTP owns never becomes metadata, nor the reverse. Of the
 `micro-` names only those that travel with a call are metadata: trace, span and namespace. Releases before 1.18 write
@@ -64,10 +66,11 @@ _PLUMBING = frozenset(
         "x-micro-method",
         "x-micro-id",
         "x-micro-error",
+        "x-content-type",
     ]
 )
 _KEPT = frozenset({"micro-trace-id", "micro-span-id", "micro-namespace"})
-_PREFIXES = ("micro-", "x-micro-", "content-", "accept", ":")
+_PREFIXES = ("micro-", "x-micro-", "grpc-", "content-", "accept", ":")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _LONGEST_DETAIL = 2000
@@ -157,9 +160,12 @@ def bare(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def error_text(error: RPCError, service: str) -> str:
-    """An error as `micro-error` holds it: JSON in ASCII, its detail cut to what a header may reasonably hold."""
-    detail = str(error.detail)
+def error_text(error: RPCError, service: str, *, detail: str | None = None) -> str:
+    """An error as `micro-error` holds it: JSON in ASCII, its detail cut to what a header may reasonably hold.
+
+    `detail` is written instead of the error's own.
+    """
+    detail = str(error.detail) if detail is None else detail
     if len(detail) > _LONGEST_DETAIL:
         detail = detail[:_LONGEST_DETAIL] + "…"
     fields: dict[str, Any] = {"id": error.id or service, "code": error.code, "detail": detail, "status": error.status}
