@@ -15,6 +15,7 @@ from micro_core import (
     UnsupportedContentType,
     UnsupportedType,
 )
+from micro_core.codec import content_type_of
 from micro_core.errors import BadRequest
 
 from micro_rpc.wire import CLIENT_ID, bare, check_value, empty_body, nothing
@@ -61,7 +62,7 @@ class Plans:
         self._plans: dict[Any, Plan] = {}
 
     def get(self, call: Call, content_type: str) -> Plan:
-        """The plan of a call. Raises BadRequest when it cannot be encoded."""
+        """The plan of a call, where no content type is given by its types. Raises BadRequest: it cannot be encoded."""
         key = (call.service, call.endpoint, content_type, call.request_type, call.reply_type, call.caller)
         try:
             plan = self._plans.get(key)
@@ -74,7 +75,7 @@ class Plans:
         return plan
 
     def _make(self, call: Call, content_type: str) -> Plan:
-        name = bare(content_type)
+        name = bare(content_type) or content_type_of(call.request_type, call.reply_type)
         try:
             return Plan(call, name, self._codecs(name))
         except (UnsupportedContentType, UnsupportedType, ConfigurationError, ValueError) as error:

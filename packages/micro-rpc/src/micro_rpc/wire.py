@@ -20,6 +20,7 @@ from http import HTTPStatus
 from typing import Any
 
 from micro_core import Codec, Head, Message, Outcome, RPCError, UnsupportedType
+from micro_core.codec import bare as bare
 from micro_core.errors import from_wire
 from micro_core.revival import to_wire
 
@@ -136,11 +137,6 @@ def remaining(timeout: str) -> float | None:
     if nanoseconds > _LONGEST:
         return None
     return nanoseconds / _NANOSECONDS if nanoseconds > 0 else 0.0
-
-
-def bare(content_type: str) -> str:
-    """A content type without parameters, in lower case."""
-    return content_type.partition(";")[0].strip().lower()
 
 
 def error_text(error: RPCError, service: str) -> str:
