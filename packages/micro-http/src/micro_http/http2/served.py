@@ -77,6 +77,8 @@ class ServedStream(Stream):
         self._framed = framed(head)
         answer = connection.accept(head, connection.peer) if listener.draining is None else listener.draining(head)
         if isinstance(answer, Message):
+            if "micro-stream" in head:
+                answer.body = b""  # which would be a message of the stream
             self._answer(answer)
         elif answer.streams:
             self._begin_stream(answer, head, end)
