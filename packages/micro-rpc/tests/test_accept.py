@@ -150,7 +150,8 @@ async def test_curl(make_wire: Any) -> None:
     [
         ({":path": "/greeter/Say.Helo"}, 404, "did you mean"),
         ({":path": "/other/Say.Hello"}, 404, "this is service 'greeter'"),
-        ({":path": "/"}, 404, "/<service>/<endpoint>"),
+        ({":path": "/greeter"}, 404, "/<service>/<endpoint>"),
+        ({":path": "/", ":method": "GET"}, 404, "/<service>/<endpoint>"),
         ({":method": "GET"}, 405, "POST"),
         ({"content-type": "application/x-www-form-urlencoded"}, 415, "curl --json"),
         ({"content-type": "multipart/form-data; boundary=x"}, 415, "curl --json"),

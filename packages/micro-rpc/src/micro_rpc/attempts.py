@@ -159,7 +159,7 @@ class Attempts:
         call = self._call
         asked = call.content_type or self._client.options.content_type
         wanted = bare(content_type_at(dialects.get(node.id, MUCP), asked))
-        return None if wanted == plan.head["content-type"] else wanted
+        return None if wanted == plan.content_type else wanted
 
     @contextmanager
     def giving_back(self, node: Node) -> Iterator[None]:

@@ -133,7 +133,9 @@ class RPCClient(Client):
             head[plan.timeout_header] = plan.timeout(left)
         return plan, head
 
-    def _prepare(self, call: Call, attempts: Attempts, content_type: str | None = None) -> tuple[Plan, Head]:
+    def _prepare(
+        self, call: Call, attempts: Attempts, content_type: str | None = None, id: str | None = None
+    ) -> tuple[Plan, Head]:
         try:
             plan = self._plans.get(call, content_type or call.content_type or self.options.content_type)
             head = plan.head.copy()
@@ -144,7 +146,7 @@ class RPCClient(Client):
         except ValueError as error:
             raise attempts.nothing_sent(BadRequest(str(error), id=CLIENT_ID)) from None
         if plan.numbered:
-            head["micro-id"] = str(next(self._ids))
+            head["micro-id"] = id or str(next(self._ids))
         return plan, head
 
     def _as_spoken_at(
@@ -154,7 +156,7 @@ class RPCClient(Client):
         if other is None:
             return plan, head, body
         with attempts.giving_back(node):
-            plan, head = self._prepare(call, attempts, other)
+            plan, head = self._prepare(call, attempts, other, head.get("micro-id"))
             return plan, head, self._encode(call, plan, head, attempts)
 
     def _told(self, deadline: float) -> float:

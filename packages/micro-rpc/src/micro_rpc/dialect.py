@@ -32,6 +32,7 @@ class Dialect:
         timeout_header: where a request says how long it may take.
         unary, stream: the work of accepted calls, which writes replies and ends.
         wraps: whether a codec's bytes are not the body itself, so that `pack` and `unpack` are called.
+        wraps_messages: whether `unpack` is called for what a stream's exchange receives, too.
     """
 
     protocol: ClassVar[str] = "mucp"
@@ -40,6 +41,7 @@ class Dialect:
     unary: ClassVar[type[UnaryWork]] = UnaryWork
     stream: ClassVar[type[StreamWork]] = StreamWork
     wraps: ClassVar[bool] = False
+    wraps_messages: ClassVar[bool] = False
 
     def payload(self, content_type: str) -> str | None:
         """The codec's content type inside one of this dialect (bare); None for one of another dialect."""
@@ -106,7 +108,7 @@ class Dialect:
         return body
 
     def unpack(self, body: bytes) -> bytes:
-        """The codec's bytes in the body of a unary reply. Raises DecodeError."""
+        """The codec's bytes in the body of a unary reply, or in a message. Raises DecodeError."""
         return body
 
     def exchange(self, exchange: Exchange) -> Exchange:

@@ -7,15 +7,16 @@ from functools import lru_cache
 from micro_core import Head
 
 from micro_rpc.dialect import MUCP, Dialect
+from micro_rpc.enveloped import BYTES, JSON, PROTO, UNNAMED
 from micro_rpc.grpc import GRPC
 from micro_rpc.plain import Plain
-from micro_rpc.wire import bare
+from micro_rpc.wire import bare, endpoint_of
 
 PLAIN = Plain()
-BESIDE: tuple[Dialect, ...] = (GRPC,)
+BESIDE: tuple[Dialect, ...] = (JSON, PROTO, BYTES, GRPC)
 """Those that are told by their content types."""
 
-BY_PROTOCOL = {"": MUCP} | {dialect.protocol: dialect for dialect in (MUCP, *BESIDE)}
+BY_PROTOCOL: dict[str, Dialect] = {dialect.protocol: dialect for dialect in (MUCP, UNNAMED, GRPC)}
 """Which a node speaks, by the `protocol` in its metadata; empty where it says nothing."""
 
 
@@ -29,9 +30,17 @@ def dialect_for(content_type: str) -> Dialect:
 def dialect_of(head: Head) -> Dialect:
     """The dialect of a request."""
     dialect = dialect_for(head.get("content-type", ""))
-    if dialect is MUCP and not any(name.startswith(("micro-", "x-micro-")) for name in head):
-        return PLAIN
-    return dialect
+    return dialect if dialect is not MUCP or endpoint_of(head) else _without_endpoint(head)
+
+
+def _without_endpoint(head: Head) -> Dialect:
+    """What a head is in that names no endpoint: its path does, or its body, or nothing (WIRE §5.6)."""
+    if not any(name in head for name in ("micro-service", "x-micro-service", "micro-protocol")):
+        content_type = bare(head.get("content-type", ""))
+        enveloped = dialect_for(UNNAMED.around(content_type))
+        if enveloped is not MUCP and head.get(":path") == "/" and head.get(":method") == "POST":
+            return enveloped
+    return MUCP if any(name.startswith(("micro-", "x-micro-")) for name in head) else PLAIN
 
 
 def content_type_at(node_speaks: Dialect, content_type: str) -> str:

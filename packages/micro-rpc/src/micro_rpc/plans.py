@@ -28,10 +28,12 @@ _MOST = 4096
 class Plan:
     """The head that every such call begins with, the functions for its values, and what its dialect knows of calls.
 
-    `decode` is for the messages of streams, `decode_reply` for the body of a reply.
+    `decode` is for the messages of streams, `decode_reply` for the body of a reply. `content_type` is what the call was
+    planned for, which the head need not say.
     """
 
     __slots__ = (
+        "content_type",
         "decode",
         "decode_reply",
         "dialect",
@@ -46,6 +48,7 @@ class Plan:
     )
 
     def __init__(self, call: Call, content_type: str, codec: Codec, dialect: Dialect) -> None:
+        self.content_type = content_type
         self.dialect = dialect
         self.numbered = dialect.numbered
         self.timeout_header = dialect.timeout_header
@@ -56,6 +59,8 @@ class Plan:
         self.encode: Encode = self._nothing if nothing(call.request_type) else codec.encoder(call.request_type)
         self.decode: Decode = _no_value if nothing(call.reply_type) else codec.decoder(call.reply_type)
         self.decode_reply = _chain(dialect.unpack, self.decode) if dialect.wraps else self.decode
+        if dialect.wraps_messages:
+            self.decode = self.decode_reply
         self.head: Head = dialect.head(call, content_type)
         if call.caller:
             self.head["micro-from-service"] = call.caller
