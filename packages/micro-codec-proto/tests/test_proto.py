@@ -9,7 +9,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.internal import api_implementation
 from google.protobuf.struct_pb2 import Struct
 from greeter_pb2 import Reply, Request
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from micro_codec_proto import ProtoCodec
 from micro_core import DecodeError, UnsupportedType
@@ -157,6 +157,7 @@ def test_a_value_of_another_type_is_unsupported(codec, type_, value):
 TYPES = (Request, Everything, Old, Relaxed, Struct, None)
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_no_bytes_raise_anything_else(body):
     codec = ProtoCodec()
@@ -165,6 +166,7 @@ def test_no_bytes_raise_anything_else(body):
             codec.decoder(type_)(body)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 5), st.binary(max_size=8)), max_size=8))
 def test_no_fields_raise_anything_else(fields):
     body = b"".join(varint(number << 3 | wire) + varint(len(rest)) + rest for number, wire, rest in fields)

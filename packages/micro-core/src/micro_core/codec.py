@@ -65,6 +65,11 @@ class Codecs(Protocol):
         ...
 
 
+def bare(content_type: str) -> str:
+    """A content type without parameters, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
+
+
 def is_protobuf(type_: Any) -> bool:
     """Whether it is a class that protoc made. Imports nothing: whoever has one has imported protobuf."""
     protobuf = sys.modules.get("google.protobuf.message")

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 from micro_core import Attempt, Call, Node, NodeSet, Outcome, Reset, RPCError, ServiceNotFound, TransportError
+from micro_core.codec import content_type_of
 from micro_core.errors import BadGateway, BadRequest, ServiceUnavailable, Timeout
 
 from micro_rpc.dialect import MUCP, Dialect
@@ -157,7 +158,8 @@ class Attempts:
         """The content type for a call at that node; None where it is the plan's."""
         dialects = self.dialects or {}
         call = self._call
-        asked = call.content_type or self._client.options.content_type
+        named = call.content_type or self._client.options.content_type
+        asked = named or content_type_of(call.request_type, call.reply_type)
         wanted = bare(content_type_at(dialects.get(node.id, MUCP), asked))
         return None if wanted == plan.content_type else wanted
 

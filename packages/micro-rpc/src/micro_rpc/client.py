@@ -45,7 +45,9 @@ class RPCClient(Client):
 
         request_timeout: float = option(5.0, help="seconds for a call that names no deadline", minimum=0.001)
         retries: int = option(2, help="how often an idempotent call of unknown outcome is repeated", minimum=0)
-        content_type: str = option("application/json", help="of calls that name none")
+        content_type: str = option(
+            "", help="of calls that name none; by default application/protobuf for messages, else application/json"
+        )
         backoff: float = option(0.05, help="longest pause in seconds before the second round of nodes", minimum=0.0)
         backoff_max: float = option(1.0, help="longest pause in seconds between rounds of nodes", minimum=0.0)
 

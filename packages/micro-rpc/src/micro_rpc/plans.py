@@ -16,6 +16,7 @@ from micro_core import (
     UnsupportedContentType,
     UnsupportedType,
 )
+from micro_core.codec import content_type_of
 from micro_core.errors import BadRequest
 
 from micro_rpc.dialect import Dialect
@@ -89,7 +90,7 @@ class Plans:
         self._plans: dict[Any, Plan] = {}
 
     def get(self, call: Call, content_type: str) -> Plan:
-        """The plan of a call. Raises BadRequest when it cannot be encoded."""
+        """The plan of a call, where no content type is given by its types. Raises BadRequest: it cannot be encoded."""
         key = (call.service, call.endpoint, content_type, call.request_type, call.reply_type, call.caller)
         try:
             plan = self._plans.get(key)
@@ -102,7 +103,7 @@ class Plans:
         return plan
 
     def _make(self, call: Call, content_type: str) -> Plan:
-        name = bare(content_type)
+        name = bare(content_type) or content_type_of(call.request_type, call.reply_type)
         dialect = dialect_for(name)
         try:
             return Plan(call, name, self._codecs(dialect.payload(name) or name), dialect)

@@ -22,6 +22,7 @@ from http import HTTPStatus
 from typing import Any
 
 from micro_core import Codec, Head, Message, Outcome, RPCError, UnsupportedType
+from micro_core.codec import bare as bare
 from micro_core.errors import from_wire
 from micro_core.revival import to_wire
 
@@ -153,11 +154,6 @@ def endpoint_of(head: Head) -> str:
         if head.get(name):
             return head[name]
     return ""
-
-
-def bare(content_type: str) -> str:
-    """A content type without parameters, in lower case."""
-    return content_type.partition(";")[0].strip().lower()
 
 
 def error_text(error: RPCError, service: str, *, detail: str | None = None) -> str:
