@@ -158,8 +158,8 @@ class Attempts:
         """The content type for a call at that node; None where it is the plan's."""
         dialects = self.dialects or {}
         call = self._call
-        asked = call.content_type or self._client.options.content_type
-        asked = asked or content_type_of(call.request_type, call.reply_type)
+        named = call.content_type or self._client.options.content_type
+        asked = named or content_type_of(call.request_type, call.reply_type)
         wanted = bare(content_type_at(dialects.get(node.id, MUCP), asked))
         return None if wanted == plan.content_type else wanted
 
