@@ -122,13 +122,13 @@ async def test_an_unknown_endpoint_says_which_there_are() -> None:
 
 @pytest.mark.anyio
 async def test_an_unknown_content_type_says_which_are_installed() -> None:
-    said = "no codec for content type 'application/protobuf' is installed; known are application/json, "
+    said = "no codec for content type 'application/cbor' is installed; known are application/json, "
     async with greeter() as (service, client):
-        status, detail = await post(service, b"{}", type_="application/protobuf")
+        status, detail = await post(service, b"{}", type_="application/cbor")
         assert status == 415
         assert detail.startswith(said)
         with pytest.raises(micro.errors.BadRequest, match=said) as caught:
-            await client.call("greeter", "Say.Hello", Greeting("Ada"), Greeting, content_type="application/protobuf")
+            await client.call("greeter", "Say.Hello", Greeting("Ada"), Greeting, content_type="application/cbor")
         assert (caught.value.attempts, caught.value.outcome.value) == (0, "not_processed")
 
 

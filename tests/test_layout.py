@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from micro_cli.new import KINDS, write_plugin
+from micro_core.loader import DIRECTORY, DISTRIBUTIONS
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = sorted(folder.name for folder in (ROOT / "packages").iterdir() if folder.is_dir())
@@ -102,6 +103,14 @@ def test_the_import_contract_names_every_package_in_its_layer() -> None:
     assert layers[0].strip() == "micro_cli"
     assert {name for layer in layers[2:-1] for name in layer.replace("|", " ").split()} == support
     assert set(layers[1].replace("|", " ").split()) == modules - support - {"micro_core", "micro_cli"}
+
+
+def test_an_error_about_a_content_type_and_the_directory_name_the_package_that_brings_it() -> None:
+    brought = {name: package for package in PACKAGES for name in entry_points(package).get("micro.content_type", {})}
+    assert dict(DISTRIBUTIONS) == brought
+    rows = [line for line in (ROOT / DIRECTORY).read_text().splitlines() if line.startswith("| codec ")]
+    for content_type, package in brought.items():
+        assert any(f"`{package}`" in row and f"`{content_type}`" in row for row in rows), package
 
 
 def test_the_readme_lists_every_package() -> None:

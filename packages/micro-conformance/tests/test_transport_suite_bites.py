@@ -326,6 +326,8 @@ class Double(Transport):
         back.ended, back.trailer = True, {} if self.quirk == "empty refusals" else dict(refusal.head)
         if self.quirk == "a refusal without error is a message" and "micro-error" not in refusal.head:
             back.items.append(refusal.body)
+        if self.quirk == "the body of a refusal is a message" and refusal.body:
+            back.items.append(refusal.body)
         if self.quirk == "a refusal is a reset":
             back.ended, back.failure = False, Reset.REFUSED
 
@@ -441,6 +443,7 @@ BROKEN = [
     ("empty refusals", "a_refusal_of_the_opening_ends_the_exchange_and_is_its_trailer"),
     ("a refusal is a reset", "a_refusal_of_the_opening_ends_the_exchange_and_is_its_trailer"),
     ("a refusal without error is a message", "a_refusal_of_the_opening_ends_the_exchange_and_is_its_trailer"),
+    ("the body of a refusal is a message", "a_refusal_of_the_opening_ends_the_exchange_and_is_its_trailer"),
     ("the end's body is a message", "a_body_that_comes_with_the_end_is_no_message"),
     ("no reply head at the end", "the_reply_head_is_complete_once_recv_raised"),
     ("no reply head", "the_reply_head_is_complete_once_recv_returned"),

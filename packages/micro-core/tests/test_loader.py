@@ -253,6 +253,12 @@ def test_codecs_are_found_by_content_type(install: Install) -> None:
         codecs("text/shouts")
 
 
+def test_a_content_type_of_ours_that_is_not_installed_says_where_it_is_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "plugins", lambda group: ())
+    with pytest.raises(UnsupportedContentType, match=r"comes with micro-codec-proto, see docs/plugins/directory\.md; "):
+        loader.ContentTypes()("application/protobuf")
+
+
 def test_a_codec_that_does_not_speak_its_entry_point_is_broken(install: Install) -> None:
     install("micro-shout", group="micro.content_type", name="text/whisper", module="micro_shout", code=CODEC)
     with pytest.raises(BrokenPlugin, match="does not speak 'text/whisper'"):

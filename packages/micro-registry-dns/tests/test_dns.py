@@ -71,8 +71,8 @@ async def test_srv_records_are_nodes_called_after_their_targets(server: Any) -> 
         (record,) = await registry.get_service("greeter")
     assert (record.name, record.version) == ("greeter", "latest")
     assert record.nodes == (
-        Node("one.example.test:8080", "10.0.0.1:8080", {"priority": "10", "weight": "5"}),
-        Node("two.example.test:8081", "10.0.0.2:8081", {"priority": "10", "weight": "7"}),
+        Node("one.example.test:8080", "10.0.0.1:8080", {"protocol": "mucp", "priority": "10", "weight": "5"}),
+        Node("two.example.test:8081", "10.0.0.2:8081", {"protocol": "mucp", "priority": "10", "weight": "7"}),
     )
 
 

@@ -24,13 +24,14 @@ from micro_registry_static.reading import read_services
 
 pytestmark = pytest.mark.anyio
 
+MUCP = {"protocol": "mucp"}
 WHOLE = """
 [[service]]
 name = "greeter"
 version = "1.4"
 metadata = { team = "demo" }
 endpoints = ["Say.Hello", { name = "Say.Count", metadata = { idempotent = "true" } }]
-nodes = ["10.0.0.5:8080", { id = "big", address = "[2001:db8::6]:8080", metadata = { zone = "a" } }]
+nodes = ["10.0.0.5:8080", { id = "big", address = "[2001:db8::6]:8080", metadata = { protocol = "grpc", zone = "a" } }]
 
 [[service]]
 name = "mail"
@@ -75,11 +76,14 @@ def test_everything_that_may_be_written() -> None:
         ServiceRecord(
             "greeter",
             "1.4",
-            (Node("10.0.0.5:8080", "10.0.0.5:8080"), Node("big", "[2001:db8::6]:8080", {"zone": "a"})),
+            (
+                Node("10.0.0.5:8080", "10.0.0.5:8080", MUCP),
+                Node("big", "[2001:db8::6]:8080", {"protocol": "grpc", "zone": "a"}),
+            ),
             (Endpoint("Say.Hello"), Endpoint("Say.Count", metadata={"idempotent": "true"})),
             {"team": "demo"},
         ),
-        ServiceRecord("mail", "latest", (Node("mail.example.com:25", "mail.example.com:25"),)),
+        ServiceRecord("mail", "latest", (Node("mail.example.com:25", "mail.example.com:25", MUCP),)),
     )
 
 

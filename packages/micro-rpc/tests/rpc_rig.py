@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -18,15 +19,20 @@ from micro_core import (
     Endpoint,
     Filter,
     Handler,
+    Head,
     Listener,
+    Message,
     Node,
     NodeSet,
     NoOptions,
     Outcome,
+    Peer,
     Reply,
     Selector,
     ServiceNotFound,
     Transport,
+    UnaryCall,
+    errors,
 )
 from micro_core.loader import ContentTypes
 from micro_rpc import RPCClient, RPCServer
@@ -150,3 +156,45 @@ def hello(request: Any = None, timeout: float | None = None, **options: Any) -> 
     for name, value in options.items():
         setattr(call, name, value)
     return call
+
+
+PEER = Peer("127.0.0.1:1")
+
+
+class Wire:
+    """The accept function that the server gave its transport, and the calls that came through."""
+
+    def __init__(self, rig: Rig, listener: Listener, calls: list[Call]) -> None:
+        self.rig = rig
+        self.listener = listener
+        self.calls = calls
+        self.accept: Any = listener._inner._accept  # type: ignore[attr-defined]
+
+    async def answer(self, head: Head, body: bytes = b"{}") -> Message:
+        work = self.accept(dict(head), PEER)
+        if isinstance(work, Message):
+            return work
+        assert isinstance(work, UnaryCall)
+        reply = await work.run(body)
+        assert reply is not None
+        return reply
+
+    async def error(self, head: Head, body: bytes = b"{}") -> Any:
+        return json.loads((await self.answer(head, body)).head["micro-error"])
+
+
+async def wire_of(rig: Rig, **options: Any) -> Wire:
+    """A service of `Say.Hello`, `Say.Number`, which takes an int, and `Say.Chat`, a stream."""
+    calls: list[Call] = []
+
+    def handle(call: Call) -> Any:
+        calls.append(call)
+        if call.request == {"fail": True}:
+            raise errors.Conflict("no")
+        return {"got": call.request}
+
+    async def chat(call: Call) -> Reply:
+        return Reply()
+
+    listener = await rig.serve(unary(handle), unary(handle, int, name="Say.Number"), streaming(chat), **options)
+    return Wire(rig, listener, calls)

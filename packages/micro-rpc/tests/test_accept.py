@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import anyio
 import pytest
-from micro_core import Call, Head, Listener, Message, Peer, Reply, StreamCall, UnaryCall, errors
-from rpc_rig import Rig, streaming, unary
+from micro_core import Call, Head, StreamCall, errors
+from rpc_rig import PEER, Rig, Wire, unary
 
 pytestmark = pytest.mark.anyio
 
@@ -17,49 +16,6 @@ JSON = {"content-type": "application/json"}
 HELLO = {"micro-service": "greeter", "micro-endpoint": "Say.Hello", "micro-method": "Say.Hello", **JSON}
 CHAT = {"micro-service": "greeter", "micro-endpoint": "Say.Chat", "micro-method": "Say.Chat", "micro-id": "7", **JSON}
 CURL = {":method": "POST", ":path": "/greeter/Say.Hello", "user-agent": "curl/8", "accept": "*/*", **JSON}
-PEER = Peer("127.0.0.1:1")
-
-
-class Wire:
-    """The accept function that the server gave its transport, and the calls that came through."""
-
-    def __init__(self, rig: Rig, listener: Listener, calls: list[Call]) -> None:
-        self.rig = rig
-        self.listener = listener
-        self.calls = calls
-        self.accept: Any = listener._inner._accept  # type: ignore[attr-defined]
-
-    async def answer(self, head: Head, body: bytes = b"{}") -> Message:
-        work = self.accept(dict(head), PEER)
-        if isinstance(work, Message):
-            return work
-        assert isinstance(work, UnaryCall)
-        reply = await work.run(body)
-        assert reply is not None
-        return reply
-
-    async def error(self, head: Head, body: bytes = b"{}") -> Any:
-        return json.loads((await self.answer(head, body)).head["micro-error"])
-
-
-@pytest.fixture
-def make_wire(rig: Rig) -> Callable[..., Any]:
-    async def make(**options: Any) -> Wire:
-        calls: list[Call] = []
-
-        def handle(call: Call) -> Any:
-            calls.append(call)
-            if call.request == {"fail": True}:
-                raise errors.Conflict("no")
-            return {"got": call.request}
-
-        async def chat(call: Call) -> Reply:
-            return Reply()
-
-        listener = await rig.serve(unary(handle), unary(handle, int, name="Say.Number"), streaming(chat), **options)
-        return Wire(rig, listener, calls)
-
-    return make
 
 
 @pytest.mark.parametrize(
@@ -150,7 +106,8 @@ async def test_curl(make_wire: Any) -> None:
     [
         ({":path": "/greeter/Say.Helo"}, 404, "did you mean"),
         ({":path": "/other/Say.Hello"}, 404, "this is service 'greeter'"),
-        ({":path": "/"}, 404, "/<service>/<endpoint>"),
+        ({":path": "/greeter"}, 404, "/<service>/<endpoint>"),
+        ({":path": "/", ":method": "GET"}, 404, "/<service>/<endpoint>"),
         ({":method": "GET"}, 405, "POST"),
         ({"content-type": "application/x-www-form-urlencoded"}, 415, "curl --json"),
         ({"content-type": "multipart/form-data; boundary=x"}, 415, "curl --json"),

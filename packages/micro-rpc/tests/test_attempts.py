@@ -263,13 +263,13 @@ async def test_an_address_skips_discovery_and_selector(make_cluster: Any) -> Non
 async def test_nodes_of_another_protocol_are_not_called(make_cluster: Any) -> None:
     cluster = await make_cluster()
     one, two, _ = cluster.rig.discovery.nodes.nodes
-    grpc = Node(one.id, one.address, {"protocol": "grpc"})
-    cluster.rig.discovery.set((grpc, Node(two.id, two.address)))
+    thrift = Node(one.id, one.address, {"protocol": "thrift"})
+    cluster.rig.discovery.set((thrift, Node(two.id, two.address)))
     assert await cluster.run() == 2
-    cluster.rig.discovery.set((grpc,))
+    cluster.rig.discovery.set((thrift,))
     error = await cluster.fails(errors.ServiceUnavailable)
     assert not isinstance(error, ServiceNotFound)  # they are there
-    assert "speak grpc" in error.detail
+    assert "speak thrift" in error.detail
     assert error.attempts == 0
 
 
@@ -299,7 +299,7 @@ async def test_a_transport_with_tls_calls_every_node(make_cluster: Any) -> None:
 async def test_nodes_of_another_protocol_are_no_untried_nodes(make_cluster: Any) -> None:
     cluster = await make_cluster()
     one, two, _ = cluster.rig.discovery.nodes.nodes
-    cluster.rig.discovery.set((one, Node(two.id, two.address, {"protocol": "grpc"})))
+    cluster.rig.discovery.set((one, Node(two.id, two.address, {"protocol": "thrift"})))
     cluster.fault(1, REFUSED, REFUSED)
     assert await cluster.run() == 1
     assert [node for node, _ in cluster.outcomes()] == ["node-1"] * 3
@@ -308,7 +308,7 @@ async def test_nodes_of_another_protocol_are_no_untried_nodes(make_cluster: Any)
 async def test_the_selector_sees_the_same_set_while_nothing_changes(make_cluster: Any) -> None:
     cluster = await make_cluster()
     one, two, three = cluster.rig.discovery.nodes.nodes
-    cluster.rig.discovery.set((Node(one.id, one.address, {"protocol": "grpc"}), two, three))
+    cluster.rig.discovery.set((Node(one.id, one.address, {"protocol": "thrift"}), two, three))
     sets: list[Any] = []
     select = cluster.rig.selector.select
 

@@ -1,4 +1,4 @@
-"""The kit's suite for clients and servers, over the memory transport."""
+"""The kit's suite for clients and servers, over the memory transport; bare bodies, and bodies in envelopes."""
 
 from __future__ import annotations
 
@@ -26,6 +26,14 @@ class TestRPC(ClientServerConformance):
     @pytest.fixture
     def make_server(self) -> MakeServer:
         return lambda transport, codecs: RPCServer(transport, codecs, RPCServer.Options())
+
+
+class TestJsonRpc(TestRPC):
+    @pytest.fixture
+    def make_client(self) -> MakeClient:
+        return lambda discovery, selector, transport, codecs: RPCClient(
+            discovery, selector, transport, codecs, RPCClient.Options(content_type="application/json-rpc")
+        )
 
 
 class TestServerPlugin(Suite):

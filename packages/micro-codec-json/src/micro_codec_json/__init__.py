@@ -1,4 +1,4 @@
-"""Codec `json`: application/json by msgspec; annotations that hold pydantic models by pydantic.
+"""Codec `json`: application/json by msgspec; annotations that hold pydantic models by pydantic, messages by `messages`.
 
 What goes out is what every release of Go Micro reads (WIRE §5.2): names as written, integers as numbers, never an empty
 body (a reply annotated None is `{}`), bytes as base64. What comes in may be more: quoted integers, as Go's protojson
@@ -22,7 +22,7 @@ __all__ = ["MAX_DEPTH", "JsonCodec", "micro_codec"]
 
 
 class JsonCodec(Codec):
-    """JSON of dataclasses, msgspec Structs, TypedDicts, attrs and pydantic classes, unions, and everything plain."""
+    """JSON of dataclasses, msgspec Structs, TypedDicts, attrs and pydantic classes, messages, unions, plain things."""
 
     content_types = ("application/json",)
 

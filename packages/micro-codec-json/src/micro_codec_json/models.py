@@ -1,16 +1,20 @@
-"""Pydantic models, recognised without importing pydantic: whoever has one has imported it.
+"""Pydantic models and protobuf messages, recognised without importing either: whoever has one has imported it.
 
 An annotation that mentions a model (`User`, `list[User]`, `User | Admin`) is pydantic's altogether, by a TypeAdapter. A
-model inside of a dataclass or Struct is given to pydantic by msgspec's hooks.
+model inside of a dataclass or Struct is given to pydantic by msgspec's hooks, and so are messages, wherever they stand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 from micro_core import Buffer, Decode, Encode, UnsupportedType
+from micro_core.codec import is_protobuf
+
+from micro_codec_json.misfit import Misfit
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -63,15 +67,26 @@ def loader(adapter: TypeAdapter[Any]) -> Decode:
 
 
 def enc_hook(value: Any) -> Any:
-    """A model inside of something else, as JSON."""
+    """A model or a message inside of something else, as JSON."""
     if is_model(type(value)):
         return msgspec.Raw(value.model_dump_json(by_alias=True, warnings="error").encode())
+    if is_protobuf(type(value)):
+        return _messages().plain_of(value)
     raise TypeError(f"there is no JSON for {type(value).__module__}.{type(value).__qualname__}")
 
 
 def dec_hook(type_: type[Any], value: Any) -> Any:
-    """A model inside of something else, from what msgspec read."""
+    """A model or a message inside of something else, from what msgspec read."""
+    if is_protobuf(type_):
+        return _messages().message_of(type_, value)
     return type_.model_validate_json(msgspec.json.encode(value))
+
+
+@cache
+def _messages() -> Any:
+    from micro_codec_json import messages
+
+    return messages
 
 
 def to_builtins(value: Any) -> Any:
@@ -80,11 +95,13 @@ def to_builtins(value: Any) -> Any:
 
 
 def _dump(value: Any) -> Any:
-    return value.model_dump()
+    return value.model_dump() if is_model(type(value)) else enc_hook(value)
 
 
 def explain(error: Exception) -> str:
     """What was wrong and where, on one line: `$.users[0].name` is the path."""
+    if isinstance(error.__cause__, Misfit):
+        return error.__cause__.within(str(error))
     errors: Callable[[], list[dict[str, Any]]] | None = getattr(error, "errors", None)
     if errors is None:
         return str(error) or type(error).__name__

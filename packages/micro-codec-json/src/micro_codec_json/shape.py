@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from micro_core import UnsupportedType
+from micro_core.codec import is_protobuf
 from msgspec import inspect
 
 from micro_codec_json.models import is_model
@@ -17,7 +18,7 @@ class Shape:
 
     Attributes:
         floats, integers: whether it can hold one.
-        unbounded: whether it can nest without end (`Any`, a type that holds itself, pydantic's business).
+        unbounded: whether it can nest without end (`Any`, a type that holds itself, pydantic's business, a message).
         raw: whether it holds `msgspec.Raw`.
     """
 
@@ -89,6 +90,8 @@ def _note(info: inspect.Type, shape: Shape, type_: Any) -> None:
             shape.integers = True
         case inspect.RawType():
             shape.raw = shape.unbounded = True
+        case inspect.CustomType(cls=cls) if is_protobuf(cls):
+            shape.unbounded = True
         case inspect.CustomType(cls=cls):
             if not is_model(cls):
                 part = "" if cls is type_ else f", which is part of {name_of(type_)}"

@@ -75,7 +75,7 @@ class OpeningConformance(ResetConformance):
         self, make_transport: MakeTransport
     ) -> None:
         for refusal in REFUSALS:
-            async with self.between(make_transport, refusal=Message(refusal)) as (client, behind):
+            async with self.between(make_transport, refusal=Message(refusal, b"no message")) as (client, behind):
                 exchange = await client.open(
                     behind.address, dict(STREAM_HEAD), opening=b"{}", deadline=anyio.current_time() + 5
                 )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 from micro_core.component import Plugin
 from micro_core.message import Buffer
+
+JSON = "application/json"
+PROTOBUF = "application/protobuf"
 
 Encode: TypeAlias = Callable[[Any], bytes]
 Decode: TypeAlias = Callable[[Buffer], Any]
@@ -59,3 +63,21 @@ class Codecs(Protocol):
             PluginError: one is, but it cannot be had.
         """
         ...
+
+
+def bare(content_type: str) -> str:
+    """A content type without parameters, in lower case."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def is_protobuf(type_: Any) -> bool:
+    """Whether it is a class that protoc made. Imports nothing: whoever has one has imported protobuf."""
+    protobuf = sys.modules.get("google.protobuf.message")
+    return protobuf is not None and isinstance(type_, type) and issubclass(type_, protobuf.Message)
+
+
+def content_type_of(*types: Any) -> str:
+    """What values of the types are sent as where nobody chose: protobuf where all are messages or None, else JSON."""
+    bare = [type_.__origin__ if hasattr(type_, "__metadata__") else type_ for type_ in types]  # without Annotated
+    messages = [type_ for type_ in bare if type_ is not None and type_ is not type(None)]
+    return PROTOBUF if messages and all(map(is_protobuf, messages)) else JSON

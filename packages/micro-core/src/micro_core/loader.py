@@ -59,6 +59,15 @@ EXTENSIONS = "micro.extension"
 DIRECTORY = "docs/plugins/directory.md"
 """Where known plugins are listed, ours and others'."""
 
+DISTRIBUTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "application/json": "micro-codec-json",
+        "application/octet-stream": "micro-codec-bytes",
+        "application/protobuf": "micro-codec-proto",
+    }
+)
+"""The distributions of this repository, by the content type that they bring."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Generic[T]):
@@ -159,10 +168,10 @@ class ContentTypes:
     def _load(self, content_type: str) -> Codec:
         candidates = self._installed.get(content_type)
         if not candidates:
-            raise UnsupportedContentType(
-                f"no codec for content type {content_type!r} is installed; "
-                f"{did_you_mean(content_type, self.content_types)}"
-            )
+            home = DISTRIBUTIONS.get(content_type)
+            cure = f"; it comes with {home}, see {DIRECTORY}" if home else ""
+            known = did_you_mean(content_type, self.content_types)
+            raise UnsupportedContentType(f"no codec for content type {content_type!r} is installed{cure}; {known}")
         if len(candidates) > 1:
             raise AmbiguousPlugin(f"content type {content_type!r} is claimed by {_claimants(candidates)}; remove one")
         cls: type[Codec] = load_plugin("codec", candidates[0])

@@ -30,8 +30,7 @@ class Exchange(ABC):
     `send` and `recv` may run at the same time in two tasks, but no two `send` and no two `recv`. A cancelled `recv`
     loses nothing. A cancelled `send` leaves an exchange that works, with the message sent whole or not at all, or one
     that was reset. A refusal that `accept` answered to an opening ends the exchange: `recv` raises EndOfStream, and
-    `trailer` holds the refusal's head, but for
-    what is the wire's own.
+    `trailer` holds the refusal's head, but for what is the wire's own. Its body reaches no `recv`.
 
     Attributes:
         request: what the caller opened with.

@@ -12,6 +12,7 @@
 from micro_http.address import format_address, parse_address
 from micro_http.client import HTTP2, HTTPClient
 from micro_http.exchange import PipeExchange
+from micro_http.http2 import grpc
 from micro_http.limits import Limits
 from micro_http.listener import HTTPListener, listen
 from micro_http.pipe import Pipe
@@ -28,6 +29,7 @@ __all__ = [
     "Pipe",
     "PipeExchange",
     "format_address",
+    "grpc",
     "listen",
     "parse_address",
 ]

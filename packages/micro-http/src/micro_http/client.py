@@ -39,6 +39,9 @@ _ONCE_MORE = (False, False, True)
 """Tries of a call whose connections are left by the peer at that very moment; whether it is the last."""
 
 _TELLS = "micro-http2"
+_PRIOR = ""
+"""In place of a name to verify: the pool of connections that need HTTP/2."""
+
 P = TypeVar("P", bound=asyncio.Protocol)
 
 
@@ -221,10 +224,47 @@ class HTTPClient:
             ValueError: a head that cannot be written, or a malformed address.
         """
         pool = self._pool_of(address, verify_name)
+        return await self._exchange(pool, head, deadline)
+
+    async def call_http2(
+        self, address: str, request: Message, *, verify_name: str | None = None, deadline: float
+    ) -> Message:
+        """As `call`, over HTTP/2 alone: without TLS by prior knowledge."""
+        pool = self._prior(address, verify_name)
+        await self._ask(pool, deadline)
+        reply = await self._call_http2(pool, request.head, request.body, deadline) if pool.http2 else None
+        if reply is None:
+            raise _no_http2(address)
+        return reply
+
+    async def exchange_http2(
+        self, address: str, head: Head, *, verify_name: str | None = None, deadline: float
+    ) -> Exchange:
+        """As `exchange`, over HTTP/2 alone: without TLS by prior knowledge."""
+        exchange = await self._exchange(self._prior(address, verify_name), head, deadline)
+        if exchange is None:
+            raise _no_http2(address)
+        return exchange
+
+    def _prior(self, address: str, verify_name: str | None) -> Pool:
+        """The pool of what is known to speak HTTP/2; with TLS that of any call, since the peer is asked."""
+        if self._secure is not None:
+            return self._pool_of(address, verify_name)
+        if self.http2 is False:
+            raise _no_http2(address)
+        pool = self._pools.get((address, _PRIOR)) or self._pool(address, _PRIOR)
+        pool.http2 = True
+        return pool
+
+    async def _ask(self, pool: Pool, deadline: float) -> None:
+        """Finds out what a peer speaks by TLS, if nobody knows."""
         if pool.http2 is None and pool.name is not None:
             connection = await self._first(pool, deadline)
             if connection is not None and not self.kept(connection):
                 connection.abort()
+
+    async def _exchange(self, pool: Pool, head: Head, deadline: float) -> Exchange | None:
+        await self._ask(pool, deadline)
         if not pool.http2:
             return None
         shared = self._shared(pool, self._running().clock()) or await self._dial_http2(pool, deadline)
@@ -353,7 +393,7 @@ class HTTPClient:
 
     def _pool(self, address: str, verify_name: str | None) -> Pool:
         named = self.host_of(address)
-        key = address if self._tls is None else (address, verify_name)
+        key = address if self._tls is None and verify_name is not _PRIOR else (address, verify_name)
         name = None if self._tls is None else self._tls.name_for(parse_address(named)[0], verify_name)
         if len(self._pools) >= _POOLS:
             self._pools = {known: kept for known, kept in self._pools.items() if kept.used}
@@ -460,6 +500,10 @@ class HTTPClient:
     def closed(self) -> bool:
         """Whether it was left, or not entered yet."""
         return self._loop is None
+
+
+def _no_http2(address: str) -> TransportError:
+    return TransportError(f"{address} is called by HTTP/1.1, and this needs HTTP/2", Reset.REFUSED, processed=False)
 
 
 def _plainly(error: Exception) -> str:

@@ -20,6 +20,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import Any, Final
 
 import anyio
@@ -36,6 +37,8 @@ log = logging.getLogger("micro.registry.dns")
 
 VERSION = "latest"
 """DNS knows no versions."""
+SPOKEN: Final = MappingProxyType({"protocol": "mucp"})
+"""Nor protocols; whoever writes an address down means mucp (WIRE §5.6)."""
 MAX_TTL = 3_600.0
 MAX_ABSENT = 30.0
 ABSENT = 5.0
@@ -112,7 +115,7 @@ class Questions:
         if answer or not self._port:
             return await self._targets(service, answer, ttl, more, deadline)
         addresses, other_ttl = await self._addresses(names[1], deadline)
-        nodes = {each: Node(each, each) for each in (_join(address, self._port) for address in addresses)}
+        nodes = {each: Node(each, each, SPOKEN) for each in (_join(address, self._port) for address in addresses)}
         return Found(tuple(nodes[key] for key in sorted(nodes)[:MAX_NODES]), min(ttl, other_ttl))
 
     async def _targets(
@@ -196,7 +199,7 @@ class Questions:
 
 
 def _nodes(srv: Any, addresses: list[str]) -> Iterable[Node]:
-    metadata = {"priority": str(srv.priority), "weight": str(srv.weight)}
+    metadata = {**SPOKEN, "priority": str(srv.priority), "weight": str(srv.weight)}
     id = f"{srv.target.to_text(omit_final_dot=True).lower()}:{srv.port}"
     if len(addresses) == 1:
         return [Node(id, _join(addresses[0], srv.port), metadata)]

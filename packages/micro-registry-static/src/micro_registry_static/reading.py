@@ -118,7 +118,7 @@ def _node(value: Any, key: str) -> Node:
     address = _text(value, "address", key)
     if reason := unusable(address):
         raise _Wrong(key, f"expected an address that can be dialled, as 10.0.0.5:8080, not {address!r}: {reason}")
-    return Node(_text(value, "id", key, address), address, _metadata(value, key))
+    return Node(_text(value, "id", key, address), address, {"protocol": "mucp", **_metadata(value, key)})
 
 
 def _endpoint(value: Any, key: str) -> Endpoint:

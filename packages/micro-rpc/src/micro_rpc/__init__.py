@@ -9,8 +9,11 @@ same codec. An error is a head `micro-error` that holds JSON `{"id","code","deta
 reply, since Go Micro's clients lose whatever comes under another HTTP status (WIRE §4, §5). A stream is opened by a
 message with `micro-stream`; it ends with an empty trailer or one that holds `micro-error`.
 
+What other protocols do differently is in their `dialect`.
+
 Modules: `wire` (heads and errors), `client`, `plans`, `attempts` (the retry loop), `client_stream`, `server`, `routing`
-and `plain` (what `accept` answers), `work` (one call in its task), `slots`, `streams`, `sweep` (deadlines) and `debug`.
+(what `accept` answers), `work` (one call in its task), `slots`, `streams`, `sweep` (deadlines) and `debug`; `dialect`,
+`dialects` (which there are) and `plain` (HTTP without `micro-` headers).
 """
 
 from __future__ import annotations

@@ -18,23 +18,33 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 from micro_core import Attempt, Call, Node, NodeSet, Outcome, Reset, RPCError, ServiceNotFound, TransportError
+from micro_core.codec import content_type_of
 from micro_core.errors import BadGateway, BadRequest, ServiceUnavailable, Timeout
 
-from micro_rpc.wire import CLIENT_ID
+from micro_rpc.dialect import MUCP, Dialect
+from micro_rpc.dialects import BY_PROTOCOL, content_type_at
+from micro_rpc.wire import CLIENT_ID, bare
 
 if TYPE_CHECKING:
     from micro_rpc.client import RPCClient
+    from micro_rpc.plans import Plan
 
-_MUCP = frozenset({"", "mucp"})
 _NONE: Iterator[Node] = iter(())
+Known: TypeAlias = tuple[NodeSet, NodeSet, Mapping[str, Dialect] | None]
+"""Nodes as discovery knows them, those of them that may be called, and what these speak if that is not mucp alone."""
 
 
 class Attempts:
-    """The state of one call's retry loop."""
+    """The state of one call's retry loop.
+
+    Attributes:
+        dialects: what the nodes speak, by their ids; None where all of them speak mucp.
+    """
 
     __slots__ = (
         "_address",
@@ -48,6 +58,7 @@ class Attempts:
         "_rounds",
         "_started",
         "_tried",
+        "dialects",
     )
 
     def __init__(self, client: RPCClient, call: Call, started: float, deadline: float) -> None:
@@ -62,6 +73,7 @@ class Attempts:
         self._rounds = 0
         self._last: RPCError | None = None
         self._address = call.address
+        self.dialects: Mapping[str, Dialect] | None = None
 
     def first(self) -> Node | None:
         """A node, without waiting, where discovery knows one."""
@@ -75,7 +87,10 @@ class Attempts:
         if nodes is None:
             return None
         known = client.usable.get(call.service)
-        self._nodes = nodes = known[1] if known is not None and known[0] is nodes else self._usable(nodes)
+        if known is None or known[0] is not nodes:
+            known = self._look_through(nodes)
+        self._nodes = nodes = known[1]
+        self.dialects = known[2]
         self._order = order = iter(client.selector.select(nodes, key=call.key))
         return next(order, None)
 
@@ -126,19 +141,46 @@ class Attempts:
         return next(self._order, None)
 
     def _usable(self, nodes: NodeSet) -> NodeSet:
-        usable = self._client.usable
-        known = usable.get(nodes.service)
+        known = self._client.usable.get(nodes.service)
         if known is None or known[0] is not nodes:
-            known = usable[nodes.service] = nodes, self._without_others(nodes)
+            known = self._look_through(nodes)
+        self.dialects = known[2]
         return known[1]
 
+    def _look_through(self, nodes: NodeSet) -> Known:
+        usable = self._without_others(nodes)
+        dialects = {node.id: BY_PROTOCOL[node.metadata.get("protocol", "")] for node in usable.nodes}
+        mixed = any(dialect is not MUCP for dialect in dialects.values())
+        known = self._client.usable[nodes.service] = nodes, usable, dialects if mixed else None
+        return known
+
+    def content_type_at(self, node: Node, plan: Plan) -> str | None:
+        """The content type for a call at that node; None where it is the plan's."""
+        dialects = self.dialects or {}
+        call = self._call
+        named = call.content_type or self._client.options.content_type
+        asked = named or content_type_of(call.request_type, call.reply_type)
+        wanted = bare(content_type_at(dialects.get(node.id, MUCP), asked))
+        return None if wanted == plan.content_type else wanted
+
+    @contextmanager
+    def giving_back(self, node: Node) -> Iterator[None]:
+        """A node that a call turns out not to be encodable for is given back; it did nothing wrong."""
+        try:
+            yield
+        except BaseException as error:
+            self.done(node, Outcome.CANCELLED, self.now(), error)
+            raise
+
     def _without_others(self, nodes: NodeSet) -> NodeSet:
-        usable = self._within_reach(nodes, [node for node in nodes.nodes if node.metadata.get("protocol", "") in _MUCP])
+        spoken = [node for node in nodes.nodes if node.metadata.get("protocol", "") in BY_PROTOCOL]
+        usable = self._within_reach(nodes, spoken)
         if len(usable) == len(nodes.nodes):
             return nodes
         if not usable:
-            spoken = ", ".join(sorted({node.metadata["protocol"] for node in nodes.nodes}))
-            raise self._unusable(f"the nodes of {nodes.service!r} speak {spoken}; the client 'rpc' speaks mucp")
+            theirs = ", ".join(sorted({node.metadata["protocol"] for node in nodes.nodes}))
+            ours = " and ".join(sorted(filter(None, BY_PROTOCOL)))
+            raise self._unusable(f"the nodes of {nodes.service!r} speak {theirs}; the client 'rpc' speaks {ours}")
         return NodeSet(nodes.service, tuple(usable), nodes.endpoints)
 
     def _within_reach(self, nodes: NodeSet, ours: list[Node]) -> list[Node]:

@@ -18,7 +18,7 @@ from micro_core import (
     Discovery,
     Head,
     Message,
-    NodeSet,
+    Node,
     Outcome,
     Reply,
     Selector,
@@ -30,10 +30,10 @@ from micro_core import (
 )
 from micro_core.errors import BadRequest, UnsupportedMediaType
 
-from micro_rpc.attempts import Attempts
+from micro_rpc.attempts import Attempts, Known
 from micro_rpc.client_stream import ClientStream
 from micro_rpc.plans import Plan, Plans
-from micro_rpc.wire import CLIENT_ID, outgoing_metadata, refusal_of, unreadable
+from micro_rpc.wire import CLIENT_ID, unreadable
 
 
 class RPCClient(Client):
@@ -45,7 +45,9 @@ class RPCClient(Client):
 
         request_timeout: float = option(5.0, help="seconds for a call that names no deadline", minimum=0.001)
         retries: int = option(2, help="how often an idempotent call of unknown outcome is repeated", minimum=0)
-        content_type: str = option("application/json", help="of calls that name none")
+        content_type: str = option(
+            "", help="of calls that name none; by default application/protobuf for messages, else application/json"
+        )
         backoff: float = option(0.05, help="longest pause in seconds before the second round of nodes", minimum=0.0)
         backoff_max: float = option(1.0, help="longest pause in seconds between rounds of nodes", minimum=0.0)
 
@@ -58,7 +60,7 @@ class RPCClient(Client):
         self.clock: Clock = _not_entered
         self._scoped: Clock = _not_entered
         self.cancelled: type[BaseException] = BaseException
-        self.usable: dict[str, tuple[NodeSet, NodeSet]] = {}
+        self.usable: dict[str, Known] = {}
         self.transport = transport
         self._plans = Plans(codecs)
         self._ids = count()
@@ -72,21 +74,22 @@ class RPCClient(Client):
     async def call(self, call: Call) -> Reply:  # noqa: D102
         clock = self.clock
         started = clock()
-        deadline = call.deadline
-        if deadline is None:
-            deadline = call.deadline = started + self.options.request_timeout
+        deadline = started + self.options.request_timeout if call.deadline is None else call.deadline
+        call.deadline = deadline
         attempts = Attempts(self, call, started, deadline)
         plan, head = self._prepare(call, attempts)
-        body = self._encode(call, plan, attempts)
+        body = self._encode(call, plan, head, attempts)
         told = self._told(deadline)
         if told == -math.inf:
             await checkpoint_if_cancelled()  # before anything is sent
             told = deadline
         node = attempts.first() or await attempts.next()
         while True:
+            if attempts.dialects is not None:
+                plan, head, body = self._as_spoken_at(node, plan, head, body, call, attempts)
             began = clock()
             if told < math.inf:
-                head["timeout"] = _nanoseconds(told - began)
+                head[plan.timeout_header] = plan.timeout(told - began)
             try:
                 reply = await self.transport.call(
                     node.address, Message(head, body), verify_name=call.service, deadline=deadline
@@ -97,7 +100,7 @@ class RPCClient(Client):
                 attempts.abandoned(node, began, error)
                 raise
             else:
-                failure = refusal_of(reply.head, reply.body)
+                failure = plan.refusal(reply.head, reply.body)
                 if failure is None:
                     attempts.done(node, Outcome.OK, began)
                     try:
@@ -117,27 +120,46 @@ class RPCClient(Client):
         if call.deadline is not None:
             deadline = min(deadline, call.deadline)
         attempts = Attempts(self, call, started, deadline)
-        plan, head = self._prepare(call, attempts)
-        head["micro-stream"] = head["micro-id"]
-        if call.deadline is not None and call.deadline < math.inf:
-            told = self._told(call.deadline)
-            head["timeout"] = _nanoseconds((told if told > -math.inf else call.deadline) - started)
-        stream = ClientStream(self.transport, call, plan, head, attempts, deadline)
+        stream = ClientStream(self, call, attempts, deadline)
         await stream.open()
         return Reply(None, None, stream.node, stream)
 
-    def _prepare(self, call: Call, attempts: Attempts) -> tuple[Plan, Head]:
+    def opening(self, call: Call, attempts: Attempts, content_type: str | None = None) -> tuple[Plan, Head]:
+        """What a stream is opened with; by the call's own content type, or another. Raises BadRequest."""
+        plan, head = self._prepare(call, attempts, content_type)
+        if plan.numbered:
+            head["micro-stream"] = head["micro-id"]
+        if call.deadline is not None and call.deadline < math.inf:
+            told = self._told(call.deadline)
+            left = (told if told > -math.inf else call.deadline) - self.clock()
+            head[plan.timeout_header] = plan.timeout(left)
+        return plan, head
+
+    def _prepare(
+        self, call: Call, attempts: Attempts, content_type: str | None = None, id: str | None = None
+    ) -> tuple[Plan, Head]:
         try:
-            plan = self._plans.get(call, call.content_type or self.options.content_type)
+            plan = self._plans.get(call, content_type or call.content_type or self.options.content_type)
             head = plan.head.copy()
             if call.metadata:
-                head.update(outgoing_metadata(call.metadata))
+                head.update(plan.dialect.metadata(call.metadata))
         except BadRequest as error:
             raise attempts.nothing_sent(error) from error.__cause__
         except ValueError as error:
             raise attempts.nothing_sent(BadRequest(str(error), id=CLIENT_ID)) from None
-        head["micro-id"] = str(next(self._ids))
+        if plan.numbered:
+            head["micro-id"] = id or str(next(self._ids))
         return plan, head
+
+    def _as_spoken_at(
+        self, node: Node, plan: Plan, head: Head, body: bytes, call: Call, attempts: Attempts
+    ) -> tuple[Plan, Head, bytes]:
+        other = attempts.content_type_at(node, plan)
+        if other is None:
+            return plan, head, body
+        with attempts.giving_back(node):
+            plan, head = self._prepare(call, attempts, other, head.get("micro-id"))
+            return plan, head, self._encode(call, plan, head, attempts)
 
     def _told(self, deadline: float) -> float:
         """The deadline that the server is told: the caller's scopes count, but end the call here by themselves.
@@ -147,9 +169,10 @@ class RPCClient(Client):
         scoped = self._scoped()
         return min(deadline, scoped)
 
-    def _encode(self, call: Call, plan: Plan, attempts: Attempts) -> bytes:
+    def _encode(self, call: Call, plan: Plan, head: Head, attempts: Attempts) -> bytes:
         try:
-            return plan.encode(call.request)
+            body = plan.encode(call.request)
+            return body if plan.pack is None else plan.pack(head, body)
         except UnsupportedType as error:
             text = f"the request cannot be encoded as {plan.head['content-type']}: {error}"
             raise attempts.nothing_sent(BadRequest(text, id=CLIENT_ID)) from error
@@ -161,12 +184,6 @@ class RPCClient(Client):
             return attempts.circumstances(UnsupportedMediaType(said, id=CLIENT_ID))
         what, asked = f"the reply of {call.service} {call.endpoint}", plan.head["content-type"]
         return unreadable(what, call.attempts[-1].node, reply.head, reply.body, asked, error)
-
-
-def _nanoseconds(seconds: float) -> str:
-    """A `timeout` header; never 0, which means that it has passed (WIRE §5.5)."""
-    nanoseconds = int(seconds * 1e9)
-    return str(nanoseconds) if nanoseconds > 0 else "1"
 
 
 def _not_entered() -> float:

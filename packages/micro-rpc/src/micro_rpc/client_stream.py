@@ -28,17 +28,16 @@ from micro_core import (
     Reset,
     RPCError,
     Stream,
-    Transport,
     TransportError,
     UnsupportedType,
 )
 from micro_core.errors import BadGateway, BadRequest, Timeout
 
-from micro_rpc.wire import CLIENT_ID, refusal_of, unreadable
+from micro_rpc.wire import CLIENT_ID, unreadable
 
 if TYPE_CHECKING:
     from micro_rpc.attempts import Attempts
-    from micro_rpc.plans import Plan
+    from micro_rpc.client import RPCClient
 
 T = TypeVar("T")
 
@@ -55,6 +54,7 @@ class ClientStream(Stream):
         "_attempts",
         "_began",
         "_call",
+        "_client",
         "_deadline",
         "_ended",
         "_exchange",
@@ -66,18 +66,14 @@ class ClientStream(Stream):
         "_read",
         "_receiving",
         "_taken",
-        "_transport",
     )
 
     _exchange: Exchange
 
-    def __init__(
-        self, transport: Transport, call: Call, plan: Plan, head: Head, attempts: Attempts, deadline: float
-    ) -> None:
-        self._transport = transport
+    def __init__(self, client: RPCClient, call: Call, attempts: Attempts, deadline: float) -> None:
+        self._client = client
         self._call = call
-        self._plan = plan
-        self._head = head
+        self._plan, self._head = client.opening(call, attempts)
         self._attempts = attempts
         self._deadline = deadline
         self._taken: Node | None = None
@@ -112,6 +108,9 @@ class ClientStream(Stream):
     async def _open(self, node: Node) -> None:
         attempts = self._attempts
         while True:
+            if attempts.dialects is not None and (other := attempts.content_type_at(node, self._plan)):
+                with attempts.giving_back(node):
+                    self._plan, self._head = self._client.opening(self._call, attempts, other)
             began = attempts.now()
             try:
                 exchange = await self._open_at(node)
@@ -126,13 +125,15 @@ class ClientStream(Stream):
                 return
 
     async def _open_at(self, node: Node) -> Exchange:
-        exchange = await self._transport.open(
+        plan = self._plan
+        exchange = await self._client.transport.open(
             node.address,
             self._head.copy(),
-            opening=self._plan.empty,
+            opening=plan.empty if plan.pack is None else plan.pack(self._head, plan.empty),
             verify_name=self._call.service,
             deadline=self._deadline,
         )
+        exchange = plan.dialect.exchange(exchange)
         if self._kept or self._ended:
             await self._repeat(exchange)
         return exchange
@@ -219,7 +220,7 @@ class ClientStream(Stream):
                 try:
                     body = await self._exchange.recv()
                 except EndOfStream:
-                    failure: RPCError | TransportError | None = refusal_of(self._exchange.trailer)
+                    failure: RPCError | TransportError | None = self._plan.refusal(self._exchange.trailer, b"")
                 except TransportError as error:
                     failure = error
                 else:

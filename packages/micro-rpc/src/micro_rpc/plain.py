@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from micro_core import Head, Message, Peer, RPCError, UnaryCall
 from micro_core.errors import BadRequest, Forbidden, MethodNotAllowed, NotFound, UnsupportedMediaType
 
+from micro_rpc.dialect import Dialect
 from micro_rpc.wire import bare, error_text, remaining
 from micro_rpc.work import UnaryWork
 
@@ -25,21 +26,12 @@ if TYPE_CHECKING:
 _FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 
 
-def accept(served: Served, head: Head, peer: Peer) -> UnaryCall | Message:
-    """As `Served.accept`, for a request that is routed by its path."""
-    try:
-        binding = _bind(served, head)
-    except RPCError as error:
-        return refuse(error, served.service)
-    left = remaining(head.get("timeout", ""))
-    return PlainWork(served, binding, head, peer, math.inf if left is None else served.clock() + left)
-
-
 def _bind(served: Served, head: Head) -> Binding:
     if "origin" in head:
         raise Forbidden("requests of web pages (with an Origin) are not taken here")
     service, endpoint = _path(served.service, head)
     if service != served.service:
+        _check_path_of_grpc(served, service, endpoint)
         raise NotFound(f"this is service {served.service!r}, not {service!r}")
     handler = served.handlers.get(endpoint)
     content_type = bare(head.get("content-type", "application/json"))
@@ -51,6 +43,15 @@ def _bind(served: Served, head: Head) -> Binding:
     if binding.handler.streaming:
         raise BadRequest(f"{endpoint} is a stream, which plain HTTP cannot carry; call it by a client of Go Micro")
     return binding
+
+
+def _check_path_of_grpc(served: Served, service: str, method: str) -> None:
+    endpoint = f"{service.rpartition('.')[2]}.{method}"
+    if endpoint in served.handlers:
+        text = (
+            f"this is the path of gRPC, whose content type is application/grpc; else it is /{served.service}/{endpoint}"
+        )
+        raise UnsupportedMediaType(text)
 
 
 def _path(service: str, head: Head) -> tuple[str, str]:
@@ -79,10 +80,23 @@ class PlainWork(UnaryWork):
         message.head[":status"] = "200"
         return message
 
-    def fail(self, error: RPCError) -> Message:
+    def fail(self, error: RPCError, *, unprocessed: bool = False) -> Message:
         """HTTP's own status."""
         return refuse(error, self.served.service)
 
-    def unprocessed(self) -> Message:
-        """HTTP's own 503."""
-        return self.fail(self.served.too_busy())
+
+class Plain(Dialect):
+    """What a server makes of such requests; clients do not speak it."""
+
+    def accept(self, served: Served, head: Head, peer: Peer) -> UnaryCall | Message:
+        """See `Dialect.accept`. A deadline that has passed is not told apart from one that is about to."""
+        try:
+            binding = _bind(served, head)
+        except RPCError as error:
+            return refuse(error, served.service)
+        left = remaining(head.get("timeout", ""))
+        return PlainWork(served, binding, head, peer, math.inf if left is None else served.clock() + left)
+
+    def refuse(self, error: RPCError, service: str, *, unprocessed: bool = False) -> Message:
+        """HTTP's own status."""
+        return refuse(error, service)

@@ -1,7 +1,7 @@
 """What `accept` answers: which handler a head asks for, in which codec, until when; or a refusal.
 
 It sees heads only and runs in a protocol's callback, hence no anyio here. What is found is kept in `_bindings`, so that
-a known endpoint in a known content type costs one look into a dictionary.
+a known endpoint in a known content type of mucp costs one look into a dictionary; other dialects are asked only then.
 
 Whether a call is a stream is settled by the endpoint, as in Go Micro (WIRE §5.1); a caller of the other opinion is
 refused before both wait for each other. Two kinds of head need care: releases up to 1.8 open streams without
@@ -45,10 +45,11 @@ from micro_core.errors import (
 )
 from micro_core.suggest import did_you_mean
 
-from micro_rpc import plain
+from micro_rpc.dialect import MUCP, Dialect
+from micro_rpc.dialects import dialect_of
 from micro_rpc.slots import Slots
 from micro_rpc.sweep import Sweep
-from micro_rpc.wire import bare, empty_body, nothing, refuse, remaining
+from micro_rpc.wire import bare, empty_body, endpoint_of, nothing, refuse, remaining
 from micro_rpc.work import StreamWork, UnaryWork
 
 ASSUMED = "application/protobuf"
@@ -112,28 +113,30 @@ class Served:
         self.max_reply = max_reply
         self.sweep = Sweep(clock)
         self.draining = False
+        self.leaving = anyio.Event()
         self.idle: anyio.Event | None = None
         self.scope: Callable[[], anyio.CancelScope] = type(anyio.CancelScope())
         self.cancelled = anyio.get_cancelled_exc_class()
         self._capacity = slots.limit + slots.most_waiting
         self._bindings: dict[tuple[str | None, str | None], Binding] = {}
+        self._others: dict[tuple[str, str], Binding] = {}
 
     def accept(self, head: Head, peer: Peer) -> UnaryCall | StreamCall | Message:
         """The `accept` that the transport is given."""
         if self.draining or len(self.sweep.running) >= self._capacity:
-            return self.busy() if _endpoint(head) else plain.refuse(self.too_busy(), self.service)
+            return dialect_of(head).refuse(self.too_busy(), self.service, unprocessed=True)
         get = head.get
         binding = self._bindings.get((get("micro-endpoint"), get("content-type")))
         if binding is None:
-            endpoint = _endpoint(head)
-            if not endpoint and not any(name.startswith(("micro-", "x-micro-")) for name in head):
-                return plain.accept(self, head, peer)
+            dialect = dialect_of(head)
+            if dialect is not MUCP:
+                return dialect.accept(self, head, peer)
             try:
-                binding = self.bind(endpoint, get("content-type", ASSUMED))
+                binding = self.bind(endpoint_of(head), get("content-type", ASSUMED))
             except RPCError as error:
                 return refuse(error, self.service)
-            if endpoint == get("micro-endpoint") and bare(get("content-type", "")) == get("content-type"):
-                self._bindings[endpoint, get("content-type")] = binding
+            if binding.content_type == get("content-type") and endpoint_of(head) == get("micro-endpoint"):
+                self._bindings[get("micro-endpoint"), binding.content_type] = binding
         timeout = get("timeout")
         deadline = math.inf
         if timeout is not None and (left := remaining(timeout)) is not None:
@@ -151,7 +154,17 @@ class Served:
             return refuse(_mismatch(binding, "a stream", "a unary call"), self.service)
         return StreamWork(self, binding, head, peer, deadline)
 
-    def bind(self, endpoint: str, content_type: str) -> Binding:
+    def kept(self, name: str, head: Head, make: Callable[[str], Binding]) -> Binding:
+        """A binding of the dialects beside mucp, by name and content type; `make` is given the latter."""
+        content_type = head.get("content-type", ASSUMED)
+        binding = self._others.get((name, content_type))
+        if binding is None:
+            binding = make(bare(content_type))
+            if binding.content_type == content_type:
+                self._others[name, content_type] = binding
+        return binding
+
+    def bind(self, endpoint: str, content_type: str, dialect: Dialect = MUCP) -> Binding:
         """The endpoint in the content type. Raises NotFound or UnsupportedMediaType, as the caller should see it."""
         handler = self.handlers.get(endpoint)
         if handler is None:
@@ -159,7 +172,7 @@ class Served:
             raise NotFound(f"{self.service} has no endpoint {endpoint!r}; {known}" if endpoint else "no endpoint named")
         name = bare(content_type)
         try:
-            return Binding(handler, name, self.codecs(name))
+            return Binding(handler, name, self.codecs(dialect.payload(name) or name))
         except UnsupportedContentType as error:
             raise UnsupportedMediaType(str(error)) from None
         except UnsupportedType as error:
@@ -167,12 +180,13 @@ class Served:
         except ConfigurationError as error:
             raise UnsupportedMediaType(f"the codec for {name} cannot be used: {error}") from None
 
-    def busy(self) -> Message:
-        """The refusal of a call that may be tried elsewhere: draining, or too much to do."""
-        return refuse(self.too_busy(), self.service, unprocessed=True)
+    def leave_off(self) -> None:
+        """Takes no more calls."""
+        self.draining = True
+        self.leaving.set()
 
     def too_busy(self) -> RPCError:
-        """Why."""
+        """Why a call is refused that may be tried elsewhere: draining, or too much to do."""
         text = "it is stopping" if self.draining else f"{self._capacity} calls are running or waiting already"
         return ServiceUnavailable(f"{self.service} takes no calls: {text}")
 
@@ -208,13 +222,6 @@ def _check_handler(title: str, handler: Handler, codecs: Codecs, order: Sequence
             return
     why = "; ".join(reasons) if reasons else "no codec is installed, micro-codec-json would be one"
     raise ConfigurationError(f"{title}: no installed codec carries its types: {why}")
-
-
-def _endpoint(head: Head) -> str:
-    for name in ("micro-endpoint", "micro-method", "x-micro-endpoint", "x-micro-method"):
-        if head.get(name):
-            return head[name]
-    return ""
 
 
 def _old(head: Head) -> bool:

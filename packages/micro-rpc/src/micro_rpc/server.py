@@ -20,7 +20,7 @@ _LAST_WORDS = 0.5
 
 
 class RPCServer(Server):
-    """Serves Go Micro's mucp (WIRE §5), and plain `POST /<service>/<endpoint>`."""
+    """Serves Go Micro's mucp (WIRE §5), gRPC over HTTP/2, and plain `POST /<service>/<endpoint>`."""
 
     @dataclass(frozen=True, slots=True)
     class Options:
@@ -91,7 +91,7 @@ class RPCListener(Listener):
             await self._served.sweep.run()
 
     async def drain(self, deadline: float) -> None:  # noqa: D102
-        self._served.draining = True
+        self._served.leave_off()
         await self._inner.drain(deadline)
 
     async def aclose(self) -> None:
@@ -99,7 +99,7 @@ class RPCListener(Listener):
         if self._closed:
             return
         self._closed = True
-        self._served.draining = True
+        self._served.leave_off()
         try:
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _LAST_WORDS):
                 await self._stop()

@@ -3,6 +3,8 @@
     micro-service, micro-endpoint, micro-method, micro-id, micro-stream, timeout, content-type, accept     requests
     micro-error, micro-unprocessed                                                                         replies
 
+Names that begin with `grpc-` belong to gRPC, here too, so that metadata is the same in either protocol.
+
 Go Micro's servers give every header of a request to the handler as metadata, and its clients send all of that on
 (WIRE §4). Ours keep the two apart: what the protocol or HTTP owns never becomes metadata, nor the reverse. Of the
 `micro-` names only those that travel with a call are metadata: trace, span and namespace. Releases before 1.18 write
@@ -20,6 +22,7 @@ from http import HTTPStatus
 from typing import Any
 
 from micro_core import Codec, DecodeError, Head, Message, Node, Outcome, RPCError, UnsupportedType
+from micro_core.codec import bare as bare
 from micro_core.errors import from_wire
 from micro_core.revival import to_wire
 
@@ -64,10 +67,11 @@ _PLUMBING = frozenset(
         "x-micro-method",
         "x-micro-id",
         "x-micro-error",
+        "x-content-type",
     ]
 )
 _KEPT = frozenset({"micro-trace-id", "micro-span-id", "micro-namespace"})
-_PREFIXES = ("micro-", "x-micro-", "content-", "accept", ":")
+_PREFIXES = ("micro-", "x-micro-", "grpc-", "content-", "accept", ":")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _LONGEST_DETAIL, _LONGEST_TYPE = 2000, 100
@@ -138,14 +142,26 @@ def remaining(timeout: str) -> float | None:
     return nanoseconds / _NANOSECONDS if nanoseconds > 0 else 0.0
 
 
-def bare(content_type: str) -> str:
-    """A content type without parameters, in lower case."""
-    return content_type.partition(";")[0].strip().lower()
+def timeout_text(seconds: float) -> str:
+    """A `timeout` header; never 0, which means that it has passed (WIRE §5.5)."""
+    nanoseconds = int(seconds * _NANOSECONDS)
+    return str(nanoseconds) if nanoseconds > 0 else "1"
 
 
-def error_text(error: RPCError, service: str) -> str:
-    """An error as `micro-error` holds it: JSON in ASCII, its detail cut to what a header may reasonably hold."""
-    detail = str(error.detail)
+def endpoint_of(head: Head) -> str:
+    """The endpoint that a request's head names, or an empty text."""
+    for name in ("micro-endpoint", "micro-method", "x-micro-endpoint", "x-micro-method"):
+        if head.get(name):
+            return head[name]
+    return ""
+
+
+def error_text(error: RPCError, service: str, *, detail: str | None = None) -> str:
+    """An error as `micro-error` holds it: JSON in ASCII, its detail cut to what a header may reasonably hold.
+
+    `detail` is written instead of the error's own.
+    """
+    detail = str(error.detail) if detail is None else detail
     if len(detail) > _LONGEST_DETAIL:
         detail = detail[:_LONGEST_DETAIL] + "…"
     fields: dict[str, Any] = {"id": error.id or service, "code": error.code, "detail": detail, "status": error.status}

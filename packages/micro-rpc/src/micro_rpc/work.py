@@ -136,7 +136,7 @@ class UnaryWork(_Work, UnaryCall):
             return self._ended()
         taken = served.slots.take()
         if not taken and served.slots.full:
-            return self.unprocessed()
+            return self.fail(served.too_busy(), unprocessed=True)
         served.sweep.add(self)
         lent = borrow() if taken else None
         try:
@@ -203,13 +203,9 @@ class UnaryWork(_Work, UnaryCall):
             return Message({"content-type": self.binding.content_type}, body)
         return Message({**reply_header(reply.header), "content-type": self.binding.content_type}, body)
 
-    def fail(self, error: RPCError) -> Message:
-        """The reply to a call that failed."""
-        return refuse(error, self.served.service)
-
-    def unprocessed(self) -> Message:
-        """The reply to a call that no slot was left for."""
-        return self.served.busy()
+    def fail(self, error: RPCError, *, unprocessed: bool = False) -> Message:
+        """The reply to a call that failed, or that no slot was left for."""
+        return refuse(error, self.served.service, unprocessed=unprocessed)
 
 
 class StreamWork(_Work, StreamCall):
@@ -223,10 +219,11 @@ class StreamWork(_Work, StreamCall):
         slots = served.slots
         taken = slots.take()
         if self._reason is None and not taken and slots.full:
-            await self._end(exchange, served.busy().head)
+            await self._end(exchange, self.trailer(served.too_busy(), unprocessed=True))
             return
         served.sweep.add(self)
-        trailer: Head | None = None
+        done = False
+        error: RPCError | None = None
         try:
             with served.scope() as self._scope:
                 if self._reason is not None:
@@ -234,37 +231,37 @@ class StreamWork(_Work, StreamCall):
                 if not taken:
                     await slots.wait()
                     taken = True
-                trailer = await self._serve(exchange)
-            await self._close(exchange, trailer)
+                error = await self._serve(exchange)
+                done = True
+            await self._close(exchange, done, error)
         finally:
             served.leave(self, taken)
 
-    async def _serve(self, exchange: Exchange) -> Head:
+    async def _serve(self, exchange: Exchange) -> RPCError | None:
         call = self.call(None, True)
         call.stream = ServerStream(exchange, self.binding, self.served.max_reply)
         exchange.reply["content-type"] = self.binding.content_type
         try:
             await self.binding.handler.handle(call)
         except EndOfStream:
-            return {}
+            return None
         except Exception as error:
-            return self._trailer(self.error_of(error))
+            return self.error_of(error)
         except self.served.cancelled as error:
             if not self._stray():
                 raise
-            return self._trailer(self.error_of(error))
+            return self.error_of(error)
         except SystemExit as error:
-            return self._trailer(self.error_of(error))
-        return {}
+            return self.error_of(error)
+        return None
 
-    async def _close(self, exchange: Exchange, trailer: Head | None) -> None:
-        if trailer is None or (trailer and self._reason is not None):
-            told = self.cut_short()
-            if told is None:
+    async def _close(self, exchange: Exchange, done: bool, error: RPCError | None) -> None:
+        if not done or (error is not None and self._reason is not None):
+            error = self.cut_short()
+            if error is None:
                 exchange.reset(self._reason or Reset.CANCELLED)
                 return
-            trailer = self._trailer(told)
-        await self._end(exchange, trailer)
+        await self._end(exchange, self.trailer(error))
 
     async def _end(self, exchange: Exchange, trailer: Head) -> None:
         try:
@@ -278,8 +275,12 @@ class StreamWork(_Work, StreamCall):
         if scope.cancelled_caught:
             exchange.reset(self._reason or Reset.CANCELLED)
 
-    def _trailer(self, error: RPCError) -> Head:
-        return {"micro-error": error_text(error, self.served.service)}
+    def trailer(self, error: RPCError | None, *, unprocessed: bool = False) -> Head:
+        """How the stream ends: well, or with an error."""
+        if error is None:
+            return {}
+        trailer = {"micro-error": error_text(error, self.served.service)}
+        return {**trailer, "micro-unprocessed": "1"} if unprocessed else trailer
 
 
 def _undecodable(binding: Binding, body: bytes, error: DecodeError) -> str:

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import anyio
 from micro_core import Broker, BrokerUnavailable, Codecs, Encode, Head, Message
+from micro_core.codec import bare, content_type_of
 
 from micro.outgoing import Outgoing
 
@@ -20,7 +21,7 @@ class Publisher:
     Args:
         outgoing: whose deadline and metadata rules apply.
         opener: opens broker and codecs.
-        content_type: for events whose publisher chose none.
+        content_type: for events whose publisher chose none; empty for the one of their type.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Publisher:
         """As `Caller.publish`."""
         deadline = self._outgoing.deadline(timeout)
         broker, codecs = self._opened or await self._open(deadline)
-        content_type = content_type or self._content_type
+        content_type = bare(content_type or self._content_type) or content_type_of(type(event))
         body = self._encoder(codecs, content_type, type(event))(event)
         message = Message(self._head(topic, content_type, metadata), body)
         await broker.publish(topic, message, deadline=deadline, key=key)

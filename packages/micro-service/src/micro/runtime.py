@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("micro.service")
 
 DEFAULT_TIMEOUT = 5.0
-DEFAULT_CONTENT_TYPE = "application/json"
 
 
 class Runtime:
@@ -103,8 +102,7 @@ class Runtime:
     def _prepare(self) -> tuple[Outgoing, Publisher]:
         options = self._client_options()
         outgoing = Outgoing(self.host.name, getattr(options, "request_timeout", DEFAULT_TIMEOUT))
-        content_type = getattr(options, "content_type", None) or DEFAULT_CONTENT_TYPE
-        return outgoing, Publisher(outgoing, self._open_publishing, content_type)
+        return outgoing, Publisher(outgoing, self._open_publishing, getattr(options, "content_type", ""))
 
     def _client_options(self) -> Any:
         if "client" in self.objects:

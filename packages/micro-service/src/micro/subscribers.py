@@ -24,14 +24,13 @@ from micro_core import (
     UnsupportedContentType,
     UnsupportedType,
 )
+from micro_core.codec import JSON, bare, content_type_of
 
 from micro.context import current
 from micro.middleware import chain_events
 from micro.naming import go_name
 from micro.outgoing import lower, reserved
 from micro.words import check_function
-
-DEFAULT_CONTENT_TYPE = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,7 @@ def _invoker(function: Callable[..., Any]) -> Callable[[Any], Any]:
 def _check_type(codecs: Codecs, event_type: Any, subscriber: Subscriber) -> None:
     """Raises ConfigurationError for an event that no installed codec can decode, as a server does for a request."""
     reasons: list[str] = []
-    for content_type in sorted(codecs.content_types, key=lambda name: (name != DEFAULT_CONTENT_TYPE, name)):
+    for content_type in sorted(codecs.content_types, key=lambda name: (name != JSON, name)):
         try:
             codecs(content_type).decoder(event_type)
         except (UnsupportedType, ConfigurationError) as error:
@@ -166,8 +165,7 @@ class _Decoders:
         self._decoders: dict[str, Decode] = {}
 
     def __call__(self, event: Event) -> Any:
-        content_type = event.message.head.get("content-type") or DEFAULT_CONTENT_TYPE
-        content_type = content_type.partition(";")[0].strip().lower()
+        content_type = bare(event.message.head.get("content-type", "")) or content_type_of(self._type)
         try:
             return self._decoder(content_type)(event.message.body)
         except (DecodeError, UnsupportedContentType, UnsupportedType) as error:

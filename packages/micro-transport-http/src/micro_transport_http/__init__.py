@@ -1,4 +1,4 @@
-"""Transport `http`: Go Micro's HTTP/1.1 message pipe.
+"""Transport `http`: Go Micro's HTTP/1.1 message pipe, HTTP/2, and gRPC's messages over that.
 
 A unary call is one POST and one reply on a pooled connection; a stream is a connection of its own, see
 `micro_transport_http.streams`. Heads travel as headers (`micro-id` as `Micro-Id`), the way WIRE §4 says.
@@ -31,7 +31,7 @@ from micro_core import (
     hookimpl,
     option,
 )
-from micro_http import HTTP2, TLS, HTTPClient, HTTPListener, Limits, listen
+from micro_http import HTTP2, TLS, HTTPClient, HTTPListener, Limits, grpc, listen
 
 from micro_transport_http.streams import ServerExchange, ending, is_end, last_head, opened
 
@@ -143,13 +143,20 @@ class HTTPTransport(Transport):
     def call(
         self, address: str, request: Message, *, verify_name: str | None = None, deadline: float
     ) -> Coroutine[Any, Any, Message]:
-        """See `Transport.call`. Deadlines are kept to about 20 ms."""
+        """See `Transport.call`. Deadlines are kept to about 20 ms. Calls of gRPC are made by HTTP/2 alone."""
+        if ":path" in request.head and grpc.is_grpc(request.head):
+            return self._client.call_http2(address, request, verify_name=verify_name, deadline=deadline)
         return self._client.call(address, request, verify_name=verify_name, deadline=deadline)
 
     async def open(
         self, address: str, head: Head, *, opening: Buffer = b"", verify_name: str | None = None, deadline: float
     ) -> Exchange:
-        """See `Transport.open`. A head without `micro-stream` is given one, so that the peer knows a stream."""
+        """See `Transport.open`. A head without `micro-stream` is given one, so that the peer knows a stream.
+
+        Streams of gRPC have none, and are opened by HTTP/2 alone.
+        """
+        if ":path" in head and grpc.is_grpc(head):
+            return await self._client.exchange_http2(address, head, verify_name=verify_name, deadline=deadline)
         head = head.copy()
         head.setdefault("micro-stream", head.get("micro-id", "0"))
         exchange = await self._client.exchange(address, head, verify_name=verify_name, deadline=deadline)
@@ -212,6 +219,10 @@ _LEAVING = json.dumps(
 
 
 def _leaving(head: Head) -> Message:
+    if grpc.is_grpc(head):
+        refusal = grpc.refusal(grpc.UNAVAILABLE, "the server is stopping")
+        refusal.head["micro-unprocessed"] = "1"
+        return refusal
     answer = {"micro-error": _LEAVING, "micro-unprocessed": "1"}
     if "content-type" in head:
         answer["content-type"] = head["content-type"]

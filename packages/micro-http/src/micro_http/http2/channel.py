@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Callable
 
 from micro_core import Buffer, EndOfStream, Exchange, Head, Peer, Reset, TransportError
 
 from micro_http.http2 import faults as code
 from micro_http.http2.driver import Driver
 from micro_http.http2.frames import PREFIX
+from micro_http.http2.grpc import COMPRESSED, EXHAUSTED, INTERNAL, is_grpc
 from micro_http.http2.sending import Stream
 from micro_http.loops import Waiter
 
+GRPC = 2
 _YIELD_EVERY = 32
 _ENOUGH = 16_384
 
@@ -32,13 +35,11 @@ CODES = {
 }
 
 
-def framed(head: Head) -> bool:
-    """Whether bodies are messages behind a prefix."""
-    return (
-        "micro-endpoint" in head
-        or "micro-stream" in head
-        or head.get("content-type", "").startswith("application/grpc")
-    )
+def framed(head: Head) -> int:
+    """Whether bodies are messages behind a prefix: 0, 1 for mucp, `GRPC`."""
+    if "micro-endpoint" in head or "micro-stream" in head:
+        return 1
+    return GRPC if is_grpc(head) else 0
 
 
 class Channel:
@@ -51,6 +52,8 @@ class Channel:
         ready: messages that nobody has received yet.
         over: why nothing more comes or goes.
         ended: whether the peer ended its side.
+        refuse: tells the peer, by a status of gRPC and a text, what was wrong with what it sent; None where a reset
+            has to do.
     """
 
     __slots__ = (
@@ -66,12 +69,14 @@ class Channel:
         "ended",
         "over",
         "ready",
+        "refuse",
     )
 
     def __init__(self, driver: Driver, stream: Stream, limit: int) -> None:
         self.ready: deque[bytes] = deque()
         self.over: TransportError | None = None
         self.ended = False
+        self.refuse: Callable[[str, str], None] | None = None
         self._driver = driver
         self._stream = stream
         self._limit = limit
@@ -97,7 +102,7 @@ class Channel:
         if not self._split(data):
             return
         if end and self._parts:
-            self._break(code.PROTOCOL_ERROR, Reset.PROTOCOL, "the stream ended within a message")
+            self._break(code.PROTOCOL_ERROR, INTERNAL, "the stream ended within a message")
             return
         self.ended = end
         self._account()
@@ -112,7 +117,8 @@ class Channel:
                 break
             packed, size = unpack(data, pos)
             if packed or size > self._limit:
-                self._break(code.ENHANCE_YOUR_CALM, Reset.PROTOCOL, _refused(packed, size, self._limit))
+                status = COMPRESSED if packed else EXHAUSTED
+                self._break(code.ENHANCE_YOUR_CALM, status, _refused(packed, size, self._limit))
                 return False
             stop = pos + 5 + size
             if stop > end:
@@ -124,9 +130,11 @@ class Channel:
             self._parts += data[pos:]
         return True
 
-    def _break(self, fault: int, reason: Reset, text: str) -> None:
-        self.fail(reason, text, True)
-        self._driver.link.reset(self._stream.number, fault, text)
+    def _break(self, fault: int, status: str, text: str) -> None:
+        if self.refuse is not None:
+            self.refuse(status, text)
+        self.fail(Reset.PROTOCOL, text, True)
+        self._driver.link.reset(self._stream.number, code.NO_ERROR if self.refuse else fault, text)
 
     def _account(self) -> None:
         """Opens the window for what the reader waits for: the rest of a message, or the next."""

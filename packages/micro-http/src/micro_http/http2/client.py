@@ -215,7 +215,7 @@ class CallStream(ClientStream):
     collects = True
     _parts: bytearray | None = None  # frames may hold a byte each: no list of them
 
-    def __init__(self, connection: HTTP2Client, deadline: float, framed: bool) -> None:
+    def __init__(self, connection: HTTP2Client, deadline: float, framed: int) -> None:
         self.connection = connection
         self.deadline = deadline
         self.framed = framed

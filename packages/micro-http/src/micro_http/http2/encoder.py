@@ -110,7 +110,7 @@ class Encoder:
             prefix: bytes | None = _PSEUDO[name]
         else:
             prefix = self._names[name] if name in self._names else self._name(name)
-        if prefix is None:
+        if prefix is None or (name == "te" and value != "trailers"):
             return b""
         raw = value.encode()
         _check_value(name, value, raw)
@@ -151,7 +151,7 @@ class Encoder:
     def _name(self, name: str) -> bytes | None:
         """How a literal field of that name begins; None for what is not written."""
         lower = name.lower()
-        if lower in FRAMING or lower.startswith(":"):
+        if (lower in FRAMING and lower != "te") or lower.startswith(":"):
             return None
         if NAME.fullmatch(lower) is None or lower in ALIKE:
             raise ValueError(f"{name!r} cannot be the name of a header")

@@ -2,8 +2,8 @@
 
 The head is the request's or reply's own. A body between nodes that know each other's wire (there is a `micro-` header,
 or gRPC's content type) is one message behind a prefix of five bytes (`channel`); any other, a browser's or curl's, is a
-body as it is. A reply without a body is a head that ends the stream. What the peer still sends behind our reply is not
-wanted: RST_STREAM with NO_ERROR says so (RFC 9113 §8.1).
+body as it is. A reply without a body is a head that ends the stream, one with a trailer has a message even if that is
+empty. What the peer still sends behind our reply is not wanted: RST_STREAM with NO_ERROR says so (RFC 9113 §8.1).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 from micro_core import Head, Message, Reset, StreamCall, UnaryCall
 
 from micro_http.http2 import faults as code
-from micro_http.http2.channel import REASONS, Channel, HTTP2Exchange, framed
+from micro_http.http2 import grpc
+from micro_http.http2.channel import GRPC, REASONS, Channel, HTTP2Exchange, framed
 from micro_http.http2.fields import PSEUDO
 from micro_http.http2.frames import PREFIX
 from micro_http.http2.sending import Stream
@@ -42,7 +43,7 @@ class ServedStream(Stream):
     _call: UnaryCall | StreamCall | None = None
     _channel: Channel | None = None
     _exchange: ServedExchange | None = None
-    _framed = False
+    _framed = 0
     _parts: bytearray | None = None  # frames may hold a byte each: no list of them
     _task: object = None
 
@@ -54,7 +55,7 @@ class ServedStream(Stream):
         if not self._accepted(head, end):
             return
         if end:
-            self._start(b"")
+            self._complete(b"") if self._framed == GRPC else self._start(b"")
         elif self.expected > self._connection.listener.limits.body:
             self._too_large()
         else:
@@ -80,6 +81,8 @@ class ServedStream(Stream):
         self._framed = framed(head)
         answer = connection.accept(head, connection.peer) if listener.draining is None else listener.draining(head)
         if isinstance(answer, Message):
+            if "micro-stream" in head:
+                answer.body = b""  # which would be a message of the stream
             self._answer(answer)
         elif answer.streams:
             self._begin_stream(answer, head, end)
@@ -129,14 +132,25 @@ class ServedStream(Stream):
     def _complete(self, data: bytes) -> None:
         if self._framed:
             if len(data) < PREFIX.size or PREFIX.unpack_from(data) != (0, len(data) - PREFIX.size):
-                self._drop()
-                self._connection.link.reset(self.number, code.PROTOCOL_ERROR, "the body is not one message")
+                self._refuse_body(data)
                 return
             data = data[PREFIX.size :]
         if len(data) > self._connection.listener.limits.body:
             self._too_large()
         else:
             self._start(data)
+
+    def _refuse_body(self, data: bytes) -> None:
+        """It is not one message."""
+        self._drop()
+        if self._framed != GRPC:
+            self._connection.link.reset(self.number, code.PROTOCOL_ERROR, "the body is not one message")
+            return
+        self._call = None
+        if data[:1] == b"\1":
+            self._answer(grpc.refusal(grpc.COMPRESSED, "a compressed message, which was not offered"))
+        else:
+            self._answer(grpc.refusal(grpc.INTERNAL, "the body of a unary call is one message"))
 
     def _drop(self) -> None:
         """What was collected is not needed any more."""
@@ -215,19 +229,21 @@ class ServedStream(Stream):
 
     def _answer(self, reply: Message) -> None:
         head, body = reply.head, reply.body
-        if reply.trailer:
-            head = {**head, **reply.trailer}
         status = _OK
         if not PSEUDO.isdisjoint(head):
             status = (":status", head.get(":status", "200"))
             head = {name: value for name, value in head.items() if name not in PSEUDO}
-        link = self._connection.link
+        link, trailer = self._connection.link, reply.trailer
         try:
+            if trailer:
+                link.encoder.check(trailer)
             block = link.encoder.encode(head, status)
         except ValueError:
             _log.exception("a reply could not be written")
-            block, body = link.encoder.encode({}, (":status", "500")), b""
-        if not body:
+            block, body, trailer = link.encoder.encode({}, (":status", "500")), b"", None
+        if trailer:
+            self._answer_in_three(block, body, trailer)
+        elif not body:
             link.send_head(self, block, True)
         else:
             link.send_whole(self, block, PREFIX.pack(0, len(body)) if self._framed else b"", body)
@@ -235,6 +251,14 @@ class ServedStream(Stream):
                 self._wait_for_reader()
         if self.receiving:
             link.reset(self.number, code.NO_ERROR)
+
+    def _answer_in_three(self, block: bytes, body: bytes, trailer: Head) -> None:
+        link = self._connection.link
+        link.send_head(self, block)
+        link.send_data(self, PREFIX.pack(0, len(body)) + body if self._framed else body)
+        link.finish(self, trailer)
+        if self.pending:
+            self._wait_for_reader()
 
     def _wait_for_reader(self) -> None:
         """A reply that the peer does not let through waits for a while, and together they hold so much."""
@@ -252,7 +276,10 @@ class ServedStream(Stream):
     def _refuse(self, status: str, text: str) -> None:
         self._drop()
         self._call = None
-        self._framed = False
+        if self._framed == GRPC:
+            self._answer(grpc.refusal(grpc.status_of(status), text))
+            return
+        self._framed = 0
         head = {":status": status, "content-type": "text/plain; charset=utf-8"}
         self._answer(Message(head, f"{text}\n".encode()))
 
@@ -265,9 +292,17 @@ class ServedStream(Stream):
         self.parts = []
         channel = self._channel = Channel(connection, self, connection.listener.limits.body)
         channel.ended = end
+        if self._framed == GRPC:
+            channel.refuse = self._refuse_message
         self._exchange = ServedExchange(connection, self, channel, head, connection.peer)
         connection.running += 1
         self._task = connection.loop.spawn(self._run_stream(call, self._exchange))
+
+    def _refuse_message(self, status: str, text: str) -> None:
+        """Ends a stream for what its caller sent, and with it the work."""
+        if self._exchange is not None and self._call is not None:
+            self._exchange.end_at_once(grpc.trailer(status, text))
+            self._call.cancel(Reset.GONE)
 
     async def _run_stream(self, call: StreamCall, exchange: ServedExchange) -> None:
         try:
@@ -294,6 +329,14 @@ class ServedExchange(HTTP2Exchange):
             self._begun = True
             link = self._driver.link
             link.send_head(self._stream, link.encoder.encode(self.reply, _OK))
+
+    def end_at_once(self, trailer: Head) -> None:
+        """Ends both sides; what waits for the peer's window is not sent."""
+        if not self._ended:
+            self.reply.setdefault("content-type", "application/grpc")
+            self._begin()
+            self._ended = self._over = True
+            self._driver.link.finish(self._stream, trailer)
 
     @property
     def has_ended(self) -> bool:
