@@ -29,6 +29,9 @@ from micro_core import Endpoint, Handler, Value
 KEY = "micro-py-schema"
 """The metadata of an endpoint that holds its schema."""
 
+STREAM_KEY = "micro-py-stream"
+"""The metadata of an endpoint that streams: who does, `client`, `server` or `both`. Go Micro says only that it does."""
+
 
 def described(handlers: Sequence[Handler], room: int) -> list[Endpoint]:
     """The endpoints of handlers; as many as `room` bytes allow have a schema, the shortest first."""

@@ -20,6 +20,7 @@ from micro_core import (
 from micro_core.errors import BadRequest
 
 from micro.context import current
+from micro.described import STREAM_KEY
 from micro.middleware import chain
 from micro.schema import STREAMED, value_of
 from micro.shapes import EXAMPLE, Method, Shape, methods_of
@@ -79,9 +80,6 @@ def _handler(instance: object, method: Method, type_name: str, middleware: Seque
     endpoint = Endpoint(method.full_name(type_name), *shapes, metadata)
     return Handler(endpoint, method.request_type, method.reply_type, streaming, handle)
 
-
-STREAM_KEY = "micro-py-stream"
-"""Metadata of an endpoint that streams: who does, `client`, `server` or `both`. Go Micro says only that it does."""
 
 _STREAMING = {Shape.SERVER_STREAMING: "server", Shape.CLIENT_STREAMING: "client", Shape.BIDIRECTIONAL: "both"}
 
