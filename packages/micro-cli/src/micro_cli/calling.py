@@ -89,7 +89,7 @@ def wanted_of(records: Sequence[ServiceRecord], asked: Asked) -> Wanted:
 def _request(records: Sequence[ServiceRecord], asked: Asked) -> Any:
     """Raises Misused for what cannot be read, or is not what the endpoint takes."""
     wanted = wanted_of(records, asked)
-    request = request_of(wanted, asked.words, asked.text)
+    request = request_of(wanted, asked.words, asked.text, strict=asked.check)
     if asked.check:
         check(request, wanted, asked.endpoint)
     return request

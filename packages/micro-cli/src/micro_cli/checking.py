@@ -11,10 +11,9 @@ import datetime as dt
 import decimal
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
-
-from micro_core.suggest import did_you_mean
 
 from micro_cli.interface import Interfaces, Schema
 
@@ -91,7 +90,7 @@ class _Checker:
             elif isinstance(more, dict):
                 yield from self.check(each, more, inner, depth + 1)
             elif fields is not None:
-                yield f"{_at(path)}there is no field {name!r}; {did_you_mean(name, fields)}"
+                yield f"{_at(path)}there is no field {name!r} ({_hint(name, fields)})"
 
     def _items(self, value: list[Any], schema: Schema, path: str, depth: int) -> Iterator[str]:
         first = schema.get("prefixItems", [])
@@ -100,6 +99,11 @@ class _Checker:
         for at, each in enumerate(value):
             item = first[at] if at < len(first) else schema.get("items", {})
             yield from self.check(each, item, f"{path}[{at}]", depth + 1)
+
+
+def _hint(name: str, fields: Iterable[str]) -> str:
+    close = get_close_matches(name, fields, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(fields) or 'none'}"
 
 
 def _at(path: str) -> str:

@@ -26,7 +26,7 @@ async def converse(connection: Connection, asked: Asked) -> None:
     endpoint, records = await found(connection, asked, streaming=True)
     wanted = wanted_of(records, asked)
     alone = bool(asked.words) or asked.text is not None
-    values = _once(request_of(wanted, asked.words, asked.text)) if alone else _lines()
+    values = _once(request_of(wanted, asked.words, asked.text, strict=asked.check)) if alone else _lines()
     if asked.check:
         values = _checked(values, wanted, asked.endpoint)
     stream: Stream[Any] = connection.stream(

@@ -24,15 +24,15 @@ TOLD = 5
 """How many problems are told at once."""
 
 
-def request_of(wanted: Wanted, words: Sequence[str], text: str | None) -> Any:
-    """The request. Raises Misused for what cannot be read."""
+def request_of(wanted: Wanted, words: Sequence[str], text: str | None, *, strict: bool = True) -> Any:
+    """The request. Raises Misused for what cannot be read; a field that is not known is read if it is not strict."""
     if words and text is not None:
         raise Misused("write either name=value arguments or --json, not both")
     if text is None and not words and piped():
         text = STANDARD_INPUT
     if text is not None:
         return _from_json(sys.stdin.read() if text == STANDARD_INPUT else text)
-    reader = _Reader(wanted.types)
+    reader = _Reader(wanted.types, strict)
     schema = ANYTHING if wanted.schema is None else wanted.types.resolved(wanted.schema)
     if len(words) == 1 and _is_scalar(schema):
         return reader.read(words[0], wanted.schema or ANYTHING, "the request")
@@ -81,8 +81,9 @@ def _is_scalar(schema: Schema) -> bool:
 
 
 class _Reader:
-    def __init__(self, types: Interfaces) -> None:
+    def __init__(self, types: Interfaces, strict: bool) -> None:
         self._types = types
+        self._strict = strict
 
     def put(self, made: dict[str, Any], word: str, schema: Schema) -> None:
         """Adds `name=text`, `a.b=text` or `name:=JSON` to a request of that schema. Raises Misused."""
@@ -104,9 +105,9 @@ class _Reader:
     def _field(self, schema: Schema, name: str) -> Schema:
         """The schema of a field; anything where none is known."""
         schema = self._types.resolved(schema)
-        fields, more = schema.get("properties", {}), schema.get("additionalProperties", ANYTHING)
-        if name in fields or not fields or "additionalProperties" in schema:
-            found: Schema = fields.get(name, more or ANYTHING)
+        fields, more = schema.get("properties", {}), schema.get("additionalProperties") or ANYTHING
+        if name in fields or not fields or more is not ANYTHING or not self._strict:
+            found: Schema = fields.get(name, more)
             return found
         raise Misused(f"there is no field {name!r}; {did_you_mean(name, fields)}")
 
