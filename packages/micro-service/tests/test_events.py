@@ -88,7 +88,8 @@ async def test_a_subscriber_is_registered_with_its_topic(memory: Kinds) -> None:
             "OnUserCreated",
             {"topic": "users.created", "subscriber": "true"},
         )
-        assert (endpoint.request, endpoint.response) == (None, None)
+        assert endpoint.request is not None
+        assert (endpoint.request.type, endpoint.response) == ("UserCreated", None)
 
 
 async def test_a_subscriber_that_raises_is_called_again(memory: Kinds) -> None:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import micro
-import msgspec
-import pydantic
 import pytest
 from micro.handlers import handlers_of
 from micro.naming import go_name
-from micro.schema import value_of
 from micro.shapes import Shape, methods_of
 from micro_core import ConfigurationError, Value
 
@@ -111,7 +107,15 @@ def test_the_shape_is_read_from_the_annotations(name: str, shape: Shape, request
 def test_endpoints_say_what_they_are() -> None:
     endpoints = {handler.endpoint.name: handler.endpoint for handler in handlers_of(Say, "Greeter")}
     assert endpoints["Greeter.Find"].metadata == {"a": "b", "idempotent": "true"}
-    assert endpoints["Greeter.Count"].metadata == {"stream": "true"}
+    streams = {name: endpoint for name, endpoint in endpoints.items() if "stream" in endpoint.metadata}
+    assert {name: dict(endpoint.metadata) for name, endpoint in streams.items()} == {
+        "Greeter.Count": {"stream": "true", "micro-py-stream": "server"},
+        "Greeter.Generate": {"stream": "true", "micro-py-stream": "server"},
+        "Greeter.Total": {"stream": "true", "micro-py-stream": "client"},
+        "Greeter.Chat": {"stream": "true", "micro-py-stream": "both"},
+    }
+    shapes = {(endpoint.request, endpoint.response) for endpoint in streams.values()}
+    assert shapes == {(Value("Context", "Context"), Value("Stream", "Stream"))}
     assert endpoints["Greeter.Hello"].request == Value("Request", "Request", (Value("name", "string"),))
 
 
@@ -187,82 +191,3 @@ class Arguments:
 def test_what_cannot_be_served_says_what_to_write(handler: type[Any], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         handlers_of(handler)
-
-
-@dataclass
-class Inner:
-    deep: list[int]
-
-
-@dataclass
-class Outer:
-    text: str
-    number: float
-    flag: bool
-    data: bytes
-    inner: Inner | None
-    many: dict[str, Inner]
-
-
-class Struct(msgspec.Struct, rename="camel"):
-    first_name: str
-
-
-class Model(pydantic.BaseModel):
-    age: int = pydantic.Field(alias="years")
-
-
-@attrs.define
-class Attrs:
-    size: int
-
-
-class Typed(TypedDict):
-    key: str
-
-
-@dataclass
-class Endless:
-    again: Endless | None
-
-
-@pytest.mark.parametrize(
-    ("annotation", "expected"),
-    [
-        (str, Value("string", "string")),
-        (list[str], Value("[]string", "[]string")),
-        (
-            Outer,
-            Value(
-                "Outer",
-                "Outer",
-                (
-                    Value("text", "string"),
-                    Value("number", "float64"),
-                    Value("flag", "bool"),
-                    Value("data", "[]uint8"),
-                    Value("inner", "Inner", (Value("deep", "[]int64"),)),
-                    Value("many", "map[string]Inner"),
-                ),
-            ),
-        ),
-        (Struct, Value("Struct", "Struct", (Value("firstName", "string"),))),
-        (Model, Value("Model", "Model", (Value("years", "int64"),))),
-        (Attrs, Value("Attrs", "Attrs", (Value("size", "int64"),))),
-        (Typed, Value("Typed", "Typed", (Value("key", "string"),))),
-        (Any, None),
-        (None, None),
-        (int | str, Value("interface {}", "interface {}")),
-    ],
-)
-def test_shapes_are_registered_as_go_micro_does(annotation: Any, expected: Value | None) -> None:
-    assert value_of(annotation) == expected
-
-
-def test_recursive_types_end_at_go_micros_depth() -> None:
-    value = value_of(Endless)
-    for _ in range(3):
-        assert value is not None
-        (value,) = value.values
-    assert value is not None
-    assert value.values == ()

@@ -12,9 +12,10 @@ from micro_core.errors import NotFound
 
 from micro_cli.connection import Connection
 from micro_cli.ending import Misused, NotThere
+from micro_cli.interface import UNKNOWN, Wanted, interfaces_of
 from micro_cli.nodes import Answer, ask_each, worst
 from micro_cli.output import as_json, emit, note, say, show
-from micro_cli.values import request_of
+from micro_cli.values import check, request_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Asked:
     where: dict[str, str]
     options: dict[str, Any]
     """Of `Caller.call` and `Caller.stream`."""
+    check: bool = True
+    """Whether what is sent must be what the endpoint takes."""
 
 
 async def found(
@@ -76,6 +79,22 @@ def _endpoint(records: Sequence[ServiceRecord], asked: Asked) -> Endpoint | None
     raise NotThere(f"{asked.service!r} has no endpoint {asked.endpoint!r}; {did_you_mean(asked.endpoint, endpoints)}")
 
 
+def wanted_of(records: Sequence[ServiceRecord], asked: Asked) -> Wanted:
+    """What the endpoint takes, as far as the records say."""
+    types = interfaces_of(records)
+    interface = types.endpoints.get(asked.endpoint)
+    return UNKNOWN if interface is None else Wanted(interface.request, types)
+
+
+def _request(records: Sequence[ServiceRecord], asked: Asked) -> Any:
+    """Raises Misused for what cannot be read, or is not what the endpoint takes."""
+    wanted = wanted_of(records, asked)
+    request = request_of(wanted, asked.words, asked.text, strict=asked.check)
+    if asked.check:
+        check(request, wanted, asked.endpoint)
+    return request
+
+
 def not_there(error: NotFound, endpoint: Endpoint | None, asked: Asked) -> Exception:
     """The same error, for what the service registered; NotThere for an endpoint that it did not, and has not."""
     return error if endpoint is not None or asked.address is not None else NotThere(str(error))
@@ -83,8 +102,8 @@ def not_there(error: NotFound, endpoint: Endpoint | None, asked: Asked) -> Excep
 
 async def call(connection: Connection, asked: Asked, *, verbose: bool, programs: bool) -> int:
     """One call, by the client with all it does: selection, retries, deadline."""
-    endpoint, _ = await found(connection, asked, streaming=False)
-    request = request_of(endpoint.request if endpoint else None, asked.words, asked.text)
+    endpoint, records = await found(connection, asked, streaming=False)
+    request = _request(records, asked)
     await connection.open()
     started = perf_counter()
     try:
@@ -108,8 +127,8 @@ async def call(connection: Connection, asked: Asked, *, verbose: bool, programs:
 
 async def call_each(connection: Connection, asked: Asked, *, programs: bool) -> int:
     """The same call at every node, once, all at the same time; a line per node as it answers."""
-    endpoint, records = await found(connection, asked, streaming=False)
-    request = request_of(endpoint.request if endpoint else None, asked.words, asked.text)
+    _, records = await found(connection, asked, streaming=False)
+    request = _request(records, asked)
 
     def tell(answer: Answer) -> None:
         if programs:

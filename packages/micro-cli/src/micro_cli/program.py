@@ -28,6 +28,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "run": "Serve until a signal comes.",
         "list": "The services that the registry knows.",
         "get": "One service: versions, nodes, endpoints.",
+        "openapi": "One service as an OpenAPI document.",
+        "client": "One service as a typed client module.",
         "call": "Call an endpoint and print its reply.",
         "stream": "Open a stream, send and print its messages.",
         "publish": "Publish an event.",

@@ -1,8 +1,8 @@
 """What completion knows of services: a small file, so that a shell need not wait for a registry.
 
-`{"greeter": {"Say.Hello": {"stream": false, "fields": ["name"]}}}` under the user's cache folder, one file per
-configuration that may see other services. It is written by commands that looked, and by a process of its own that a
-completion starts when the file is old.
+`{"greeter": {"Say.Hello": {"stream": false, "fields": ["name", "address.city"]}}}` under the user's cache folder, one
+file per configuration that may see other services. It is written by commands that looked, and by a process of its own
+that a completion starts when the file is old.
 """
 
 from __future__ import annotations
@@ -35,15 +35,19 @@ def _matters(key: str) -> bool:
 
 def remember(records: Iterable[Any], environment: Mapping[str, str] | None = None) -> None:
     """Writes the file; one that cannot be written is no matter."""
-    services: dict[str, dict[str, dict[str, object]]] = {}
+    from micro_cli.interface import interfaces_of
+
+    versions: dict[str, list[Any]] = {}
     for record in records:
-        if all("topic" in node.metadata for node in record.nodes):
-            continue  # subscribers of a broker, which serve no calls
-        endpoints = services.setdefault(record.name, {})
-        for endpoint in record.endpoints:
-            if "topic" not in endpoint.metadata:
-                fields = [field.name for field in endpoint.request.values] if endpoint.request else []
-                endpoints[endpoint.name] = {"stream": endpoint.metadata.get("stream") == "true", "fields": fields}
+        if any("topic" not in node.metadata for node in record.nodes):  # else subscribers of a broker, which serve none
+            versions.setdefault(record.name, []).append(record)
+    services = {}
+    for name, them in versions.items():
+        types = interfaces_of(them)
+        services[name] = {
+            each.name: {"stream": bool(each.stream), "fields": list(types.fields(each.request))}
+            for each in types.endpoints.values()
+        }
     with contextlib.suppress(OSError, RuntimeError):
         path = path_of(os.environ if environment is None else environment)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

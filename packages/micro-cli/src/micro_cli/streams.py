@@ -12,20 +12,23 @@ from micro import Stream
 from micro_core import EndOfStream, RPCError, UnsupportedType
 from micro_core.errors import NotFound
 
-from micro_cli.calling import Asked, found, not_there
+from micro_cli.calling import Asked, found, not_there, wanted_of
 from micro_cli.connection import Connection
 from micro_cli.ending import Misused
+from micro_cli.interface import Wanted
 from micro_cli.output import emit
 from micro_cli.reading import reader_gone
-from micro_cli.values import parsed, request_of
+from micro_cli.values import check, parsed, request_of
 
 
 async def converse(connection: Connection, asked: Asked) -> None:
     """Returns when the service has ended the stream. Raises what the stream raises."""
-    endpoint, _ = await found(connection, asked, streaming=True)
-    shape = endpoint.request if endpoint else None
+    endpoint, records = await found(connection, asked, streaming=True)
+    wanted = wanted_of(records, asked)
     alone = bool(asked.words) or asked.text is not None
-    values = _once(request_of(shape, asked.words, asked.text)) if alone else _lines()
+    values = _once(request_of(wanted, asked.words, asked.text, strict=asked.check)) if alone else _lines()
+    if asked.check:
+        values = _checked(values, wanted, asked.endpoint)
     stream: Stream[Any] = connection.stream(
         asked.service, asked.endpoint,
         address=asked.address, version=asked.version, where=asked.where or None, **asked.options,
@@ -65,6 +68,12 @@ async def _send(
     except Exception as error:
         failed.append(error)
         everything.cancel()
+
+
+async def _checked(values: AsyncIterator[Any], wanted: Wanted, endpoint: str) -> AsyncIterator[Any]:
+    async for value in values:
+        check(value, wanted, endpoint)
+        yield value
 
 
 async def _once(value: Any) -> AsyncIterator[Any]:

@@ -1,7 +1,7 @@
 """From what a person writes to the value that is sent: `name=Ada`, `times:=3`, JSON, or standard input.
 
-An endpoint's registered shape (WIRE §9) says how `name=Ada` is read: a text, a number, true or false. Without one, what
-is JSON is read as JSON, and everything else is a text.
+What the endpoint registered says how `name=Ada` is read: a text, a number, true or false; and whether the whole is what
+the endpoint takes. Where nothing is known, what is JSON is read as JSON, and everything else is a text.
 """
 
 from __future__ import annotations
@@ -10,31 +10,47 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from micro_core import Value
 from micro_core.suggest import did_you_mean
 
+from micro_cli.checking import KINDS, problems
 from micro_cli.ending import Misused
+from micro_cli.interface import ANYTHING, Interfaces, Schema, Wanted
 
 STANDARD_INPUT = "-"
+TOLD = 5
+"""How many problems are told at once."""
 
 
-def request_of(shape: Value | None, words: Sequence[str], text: str | None) -> Any:
-    """The request. Raises Misused for what cannot be read."""
+def request_of(wanted: Wanted, words: Sequence[str], text: str | None, *, strict: bool = True) -> Any:
+    """The request. Raises Misused for what cannot be read; a field that is not known is read if it is not strict."""
     if words and text is not None:
         raise Misused("write either name=value arguments or --json, not both")
     if text is None and not words and piped():
         text = STANDARD_INPUT
     if text is not None:
         return _from_json(sys.stdin.read() if text == STANDARD_INPUT else text)
-    if shape is not None and len(words) == 1 and _is_scalar(shape):
-        return _read(words[0], shape.type, shape.name)
+    reader = _Reader(wanted.types, strict)
+    schema = ANYTHING if wanted.schema is None else wanted.types.resolved(wanted.schema)
+    if len(words) == 1 and _is_scalar(schema):
+        return reader.read(words[0], wanted.schema or ANYTHING, "the request")
     made: dict[str, Any] = {}
     for word in words:
-        _put(made, word, shape)
+        reader.put(made, word, schema)
     return made
+
+
+def check(value: Any, wanted: Wanted, what: str) -> None:
+    """Raises Misused for a value that is not what is wanted, with every problem; `what` is the endpoint's name."""
+    if wanted.schema is None:
+        found = [] if value in ({}, None) else ["it takes no request"]
+    else:
+        found = problems(value, wanted.schema, wanted.types)
+    if found:
+        more = f"; and {len(found) - TOLD} more" if len(found) > TOLD else ""
+        raise Misused(f"{what}: {'; '.join(found[:TOLD])}{more} (--no-check sends it as it is)")
 
 
 def parsed(text: str) -> Any:
@@ -60,26 +76,75 @@ def _from_json(text: str) -> Any:
     return parsed(text) if text.strip() else {}
 
 
-def _is_scalar(shape: Value) -> bool:
-    return not shape.values and not shape.type.startswith("map[") and _kind(shape.type) != ""
+def _is_scalar(schema: Schema) -> bool:
+    return schema.get("type", "array" if "enum" not in schema else "string") not in ("array", "object")
 
 
-def _put(made: dict[str, Any], word: str, shape: Value | None) -> None:
-    name, separator, text = word.partition("=")
-    if not separator or not name:
-        raise Misused(f"{word!r} is not name=value; write the whole request with --json")
-    raw = name.endswith(":")
-    path = name.removesuffix(":").split(".")
-    field: Value | None = shape
-    for part in path:
-        field = _field(field, part)
-    inner = made
-    for part in path[:-1]:
-        inner = inner.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise Misused(f"{word!r}: {part!r} was given as a value before")
-    value = parsed(text) if raw else _read(text, field.type if field else "", name)
-    _add(inner, path[-1], value, many=field is not None and field.type.startswith("[]") and field.type != "[]uint8")
+class _Reader:
+    def __init__(self, types: Interfaces, strict: bool) -> None:
+        self._types = types
+        self._strict = strict
+
+    def put(self, made: dict[str, Any], word: str, schema: Schema) -> None:
+        """Adds `name=text`, `a.b=text` or `name:=JSON` to a request of that schema. Raises Misused."""
+        name, separator, text = word.partition("=")
+        if not separator or not name:
+            raise Misused(f"{word!r} is not name=value; write the whole request with --json")
+        raw = name.endswith(":")
+        path = name.removesuffix(":").split(".")
+        inner = made
+        for part in path[:-1]:
+            schema = self._field(schema, part)
+            inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise Misused(f"{word!r}: {part!r} was given as a value before")
+        field = self._field(schema, path[-1])
+        many = self._types.resolved(field).get("type") == "array"
+        _add(inner, path[-1], parsed(text) if raw else self.read(text, field, name), many=many)
+
+    def _field(self, schema: Schema, name: str) -> Schema:
+        """The schema of a field; anything where none is known."""
+        schema = self._types.resolved(schema)
+        fields, more = schema.get("properties", {}), schema.get("additionalProperties") or ANYTHING
+        if name in fields or not fields or more is not ANYTHING or not self._strict:
+            found: Schema = fields.get(name, more)
+            return found
+        raise Misused(f"there is no field {name!r}; {did_you_mean(name, fields)}")
+
+    def read(self, text: str, schema: Schema, name: str) -> Any:
+        """A text as the value that the schema asks for. Raises Misused where it cannot be one."""
+        behind = self._types.resolved(schema)
+        kind = behind.get("type", "")
+        for each in behind.get("enum", ()):
+            if text in (each, json.dumps(each)):
+                return each
+        if kind == "string":
+            return text
+        if text == "null" and behind is not schema:
+            return None
+        if kind == "array" and not text.startswith("["):
+            return self.read(text, behind.get("items", ANYTHING), name)
+        try:
+            return _SCALARS[kind](text) if kind in _SCALARS else self._guess(text, behind)
+        except ValueError:
+            raise Misused(f"{name}: expected {KINDS[kind]}, not {_short(text)}") from None
+
+    def _guess(self, text: str, schema: Schema) -> Any:
+        """What is JSON is JSON, unless it must be a text; all else is one."""
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+        return text if problems(value, schema, self._types) and not problems(text, schema, self._types) else value
+
+
+def _bool(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+_SCALARS: Mapping[str, Callable[[str], Any]] = {"integer": int, "number": float, "boolean": _bool}
 
 
 def _add(made: dict[str, Any], name: str, value: Any, *, many: bool) -> None:
@@ -89,52 +154,6 @@ def _add(made: dict[str, Any], name: str, value: Any, *, many: bool) -> None:
         raise Misused(f"{name!r} was given twice")
     else:
         made[name] = value
-
-
-def _field(shape: Value | None, name: str) -> Value | None:
-    """The field of that name; None where the shape does not say."""
-    if shape is None or not shape.values:
-        return None
-    fields = {field.name: field for field in shape.values}
-    if name not in fields:
-        raise Misused(f"{shape.type} has no field {name!r}; {did_you_mean(name, fields)}")
-    return fields[name]
-
-
-def _kind(go_type: str) -> str:
-    bare = go_type.lstrip("*")
-    if bare in ("string", "[]uint8"):
-        return "text"
-    if bare.startswith(("int", "uint")) and not bare.startswith("interface"):
-        return "whole number"
-    if bare.startswith("float"):
-        return "number"
-    return "bool" if bare == "bool" else ""
-
-
-def _read(text: str, go_type: str, name: str) -> Any:
-    kind = _kind(go_type)
-    if kind == "text":
-        return text
-    if kind == "bool" and text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return int(text) if kind == "whole number" else float(text) if kind == "number" else _guess(text, go_type)
-    except ValueError:
-        raise Misused(f"{name}: expected {go_type}, not {_short(text)}") from None
-
-
-def _guess(text: str, go_type: str) -> Any:
-    """What is JSON is JSON; a text for anything else. Raises ValueError for what must be something else."""
-    if go_type == "bool":
-        raise ValueError(text)
-    element = go_type.removeprefix("[]")
-    if element != go_type and _kind(element) and not text.startswith("["):
-        return _read(text, element, element)
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _short(text: str) -> str:

@@ -20,8 +20,9 @@ from micro_core import (
 from micro_core.errors import BadRequest
 
 from micro.context import current
+from micro.described import STREAM_KEY
 from micro.middleware import chain
-from micro.schema import value_of
+from micro.schema import STREAMED, value_of
 from micro.shapes import EXAMPLE, Method, Shape, methods_of, public_names
 
 
@@ -82,13 +83,15 @@ def _handler(instance: object, method: Method, type_name: str, middleware: Seque
     streaming = method.shape is not Shape.UNARY
     metadata = dict(method.metadata)
     if streaming:
-        metadata["stream"] = "true"
+        metadata |= {"stream": "true", STREAM_KEY: _STREAMING[method.shape]}
     if method.idempotent:
         metadata["idempotent"] = "true"
-    endpoint = Endpoint(
-        method.full_name(type_name), value_of(method.request_type), value_of(method.reply_type), metadata
-    )
+    shapes = STREAMED if streaming else (value_of(method.request_type), value_of(method.reply_type))
+    endpoint = Endpoint(method.full_name(type_name), *shapes, metadata)
     return Handler(endpoint, method.request_type, method.reply_type, streaming, handle)
+
+
+_STREAMING = {Shape.SERVER_STREAMING: "server", Shape.CLIENT_STREAMING: "client", Shape.BIDIRECTIONAL: "both"}
 
 
 def _entered(inner: CallNext) -> CallNext:

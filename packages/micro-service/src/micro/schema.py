@@ -1,17 +1,30 @@
-"""Annotations as Go Micro registers the shape of requests and replies (WIRE §9): informative, nobody depends on it."""
+"""Annotations as Go Micro registers the shape of requests and replies (WIRE §9): informative, nobody depends on it.
+
+Go Micro describes a Go type by its name and, for a struct, by the names its fields have in JSON: the struct, its fields
+and theirs, no deeper. What has no name in Go has none here: a list is `[]` and the name of what it holds; a map, a
+union and `Any` are empty texts. An endpoint that streams has the types of Go's own signature, `Context` and `Stream`.
+"""
 
 from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import datetime as dt
+import decimal
 import types
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+import uuid
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from micro_core import Value
 
-MAX_DEPTH = 3
+LEVELS = 3
+"""How deep a shape goes, the type itself included."""
 
-_SCALARS: dict[Any, str] = {
+STREAMED = (Value("Context", "Context"), Value("Stream", "Stream"))
+"""Request and response of every endpoint that streams."""
+
+_NAMES: dict[Any, str] = {
     str: "string",
     int: "int64",
     float: "float64",
@@ -19,56 +32,96 @@ _SCALARS: dict[Any, str] = {
     bytes: "[]uint8",
     bytearray: "[]uint8",
     memoryview: "[]uint8",
+    dt.datetime: "Time",
+    uuid.UUID: "UUID",
+    dt.date: "string",
+    dt.time: "string",
+    dt.timedelta: "string",
+    decimal.Decimal: "string",
 }
-_LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Set)
-_MAPS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+_LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Set, collections.abc.Collection)
+_NAMELESS = (dict, collections.abc.Mapping, collections.abc.MutableMapping, object, Any)
 
 
 def value_of(annotation: Any) -> Value | None:
-    """The shape of an annotation, or None where there is nothing to say."""
-    if annotation in (None, type(None), Any):
+    """The shape of an annotation, or None for None, where nothing is sent."""
+    if annotation in (None, type(None)):
         return None
     name = type_name(annotation)
-    return Value(name, name, _fields(annotation, 1))
+    return Value("" if name.startswith("[]") else name, name, _fields(annotation, 1))
 
 
 def type_name(annotation: Any) -> str:
-    """The Go type that a Python annotation comes closest to."""
+    """The name of the Go type that a Python annotation comes closest to; empty for one that has no name in Go."""
     annotation = _bare(annotation)
-    if annotation in _SCALARS:
-        return _SCALARS[annotation]
+    if annotation in _NAMES:
+        return _NAMES[annotation]
     origin, arguments = get_origin(annotation) or annotation, get_args(annotation)
     if origin in _LISTS:
-        return f"[]{type_name(arguments[0])}" if arguments else "[]interface {}"
-    if origin in _MAPS:
-        key, value = (
-            (type_name(argument) for argument in arguments) if len(arguments) == 2 else ("string", "interface {}")
-        )
-        return f"map[{key}]{value}"
-    return origin.__name__ if isinstance(origin, type) and origin is not Any else "interface {}"
+        return _list_of(type_name(arguments[0]) if arguments else "")
+    if origin is Literal:
+        return type_name(type(arguments[0])) if len({type(each) for each in arguments}) == 1 else ""
+    if isinstance(annotation, NewType):
+        return str(annotation.__name__)
+    if not isinstance(origin, type) or origin in _NAMELESS:
+        return ""
+    return _message_name(descriptor_of(origin)) if is_message(origin) else origin.__name__
+
+
+def is_message(cls: object) -> bool:
+    """Whether it is a class that protoc made."""
+    return isinstance(cls, type) and hasattr(getattr(cls, "DESCRIPTOR", None), "fields_by_name")
+
+
+def descriptor_of(cls: Any) -> Any:
+    """The descriptor of a message's class."""
+    return cls.DESCRIPTOR
+
+
+def _list_of(name: str) -> str:
+    return "[]" if name.startswith("[]") else f"[]{name}"
 
 
 def _bare(annotation: Any) -> Any:
-    """Without Annotated, and without None in a union of two."""
+    """Without Annotated and aliases, and without None in a union of two."""
     if get_origin(annotation) is Annotated:
         return _bare(get_args(annotation)[0])
+    if hasattr(annotation, "__value__"):  # type X = … of Python 3.12
+        return _bare(annotation.__value__)
     if get_origin(annotation) in (Union, types.UnionType):
         rest = [part for part in get_args(annotation) if part is not type(None)]
         return _bare(rest[0]) if len(rest) == 1 else Any
     return annotation
 
 
-def _fields(annotation: Any, depth: int) -> tuple[Value, ...]:
-    cls = _bare(annotation)
-    cls = get_origin(cls) or cls
-    if depth > MAX_DEPTH or not isinstance(cls, type) or not _is_record(cls):
+def _fields(annotation: Any, level: int) -> tuple[Value, ...]:
+    if level == LEVELS:
+        return ()
+    annotation = _bare(annotation)
+    cls = get_origin(annotation) or annotation
+    if is_message(cls):
+        return tuple(_message_fields(descriptor_of(cls), level))
+    if not isinstance(cls, type) or not _is_record(cls):
         return ()
     try:
         hints = get_type_hints(cls)
     except (NameError, TypeError):
         return ()
+    given = dict(zip(getattr(cls, "__parameters__", ()), get_args(annotation), strict=False))
     names = _encoded_names(cls, hints)
-    return tuple(Value(names[key], type_name(hints[key]), _fields(hints[key], depth + 1)) for key in names)
+    return tuple(_field(names[key], _filled(hints[key], given), level) for key in names)
+
+
+def _field(name: str, annotation: Any, level: int) -> Value:
+    return Value(name, type_name(annotation), _fields(annotation, level + 1))
+
+
+def _filled(annotation: Any, given: dict[Any, Any]) -> Any:
+    """The annotation with what `Page[User]` puts for its type variables."""
+    if isinstance(annotation, TypeVar):
+        return given.get(annotation, Any)
+    parameters = getattr(annotation, "__parameters__", ())
+    return annotation[tuple(given.get(each, Any) for each in parameters)] if parameters and given else annotation
 
 
 def _is_record(cls: type[Any]) -> bool:
@@ -83,7 +136,43 @@ def _encoded_names(cls: type[Any], hints: dict[str, Any]) -> dict[str, str]:
         return dict(zip(struct, getattr(cls, "__struct_encode_fields__", struct), strict=True))
     models: dict[str, Any] | None = getattr(cls, "model_fields", None)
     if isinstance(models, dict):
-        return {name: getattr(field, "alias", None) or name for name, field in models.items() if name in hints}
+        carried = {name: field for name, field in models.items() if name in hints and not field.exclude}
+        return {name: field.alias or name for name, field in carried.items()}
     if dataclasses.is_dataclass(cls):
         return {field.name: field.name for field in dataclasses.fields(cls) if field.name in hints}
     return {name: name for name in hints if not name.startswith("_")}
+
+
+_KINDS = {
+    1: "float64", 2: "float32", 3: "int64", 4: "uint64", 5: "int32", 6: "uint64", 7: "uint32", 8: "bool", 9: "string",
+    12: "[]uint8", 13: "uint32", 15: "int32", 16: "int64", 17: "int32", 18: "int64",
+}  # fmt: skip
+"""The types of descriptor.proto that are neither messages nor enums."""
+
+
+def _message_fields(descriptor: Any, level: int) -> Iterator[Value]:
+    for field in descriptor.fields:
+        inner = field.message_type
+        if inner is not None and inner.GetOptions().map_entry:
+            yield Value(field.name, "")
+        elif is_repeated(field):
+            yield Value(field.name, _list_of(_kind(field)))
+        else:
+            deeper = inner is not None and level + 1 < LEVELS
+            yield Value(field.name, _kind(field), tuple(_message_fields(inner, level + 1)) if deeper else ())
+
+
+def is_repeated(field: Any) -> bool:
+    """Whether a field of a message is a list or a map; later releases of protobuf have dropped `label`."""
+    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
+
+
+def _kind(field: Any) -> str:
+    named = field.message_type or field.enum_type
+    return _KINDS[field.type] if named is None else _message_name(named)
+
+
+def _message_name(descriptor: Any) -> str:
+    """As Go names it: `Outer_Inner` for a message inside of another."""
+    outer = descriptor.containing_type
+    return str(descriptor.name) if outer is None else f"{_message_name(outer)}_{descriptor.name}"

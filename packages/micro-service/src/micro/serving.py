@@ -144,8 +144,11 @@ class Serving:
         return ServiceRecord(settings.server_name, settings.server_version, (node,), tuple(self._endpoints()))
 
     def _endpoints(self) -> list[Endpoint]:
-        served = [handler.endpoint for handler in self._handlers]
-        return [*sorted(served, key=lambda endpoint: endpoint.name), *(each.endpoint for each in self._subscribers)]
+        from micro.described import described
+
+        handlers = sorted(self._handlers, key=lambda handler: handler.endpoint.name)
+        served = described(handlers, self._settings.register_schemas)
+        return [*served, *(each.endpoint for each in self._subscribers)]
 
     def _tell_who_can_call(self) -> None:
         name = self.record.name

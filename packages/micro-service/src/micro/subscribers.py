@@ -30,6 +30,7 @@ from micro.context import current
 from micro.middleware import chain_events
 from micro.naming import go_name
 from micro.outgoing import lower, reserved
+from micro.schema import value_of
 from micro.words import check_function
 
 
@@ -55,8 +56,10 @@ class Subscriber:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Its entry in the service's record (WIRE §9)."""
-        return Endpoint(self.name, metadata={"topic": self.topic, "subscriber": "true"})
+        """Its entry in the service's record (WIRE §9). Raises what `event_type` raises."""
+        event_type = self.event_type()
+        shape = None if event_type is Event else value_of(event_type)
+        return Endpoint(self.name, shape, metadata={"topic": self.topic, "subscriber": "true"})
 
     def event_type(self) -> Any:
         """The annotation of the event. Raises ConfigurationError where there is none, or not one parameter."""

@@ -17,7 +17,7 @@ micro call greeter Say.Hello --json '{"name": "Ada"}'
 echo '{"name": "Ada"}' | micro call greeter Say.Hello
 
 name=Ada is read by the endpoint's schema, a.b=1 goes into a nested value, and name:=[1] is JSON whatever the
-schema says.
+schema says. What the endpoint would not take is not sent: the problems are told with their paths.
 """
 
 
@@ -36,6 +36,7 @@ schema says.
 @click.option("--version", metavar="VERSION", help="Nodes of this version only.")
 @click.option("--where", type=PAIR, multiple=True, metavar="LABEL=VALUE", help="Nodes with this metadata only.")
 @click.option("-m", "--metadata", type=PAIR, multiple=True, metavar="NAME=VALUE", help="Goes along with the call.")
+@click.option("--no-check", is_flag=True, help="Send what the endpoint's schema does not allow.")
 @click.option("--content-type", metavar="TYPE", help="How the request is encoded.")
 @configured
 def command(overrides: dict[str, object], each: bool, output: str, verbose: bool, **asked: Any) -> int:
@@ -58,10 +59,10 @@ def command(overrides: dict[str, object], each: bool, output: str, verbose: bool
 def asked_of(
     service: str, endpoint: str, words: tuple[str, ...], text: str | None, address: str | None, version: str | None,
     where: tuple[tuple[str, str], ...], metadata: tuple[tuple[str, str], ...], timeout: float | None,
-    content_type: str | None,
+    content_type: str | None, no_check: bool,
 ) -> Any:  # fmt: skip
     """What was written, in one value."""
     from micro_cli.calling import Asked
 
     options = {"timeout": timeout, "metadata": dict(metadata), "content_type": content_type}
-    return Asked(service, endpoint, words, text, address, version, dict(where), options)
+    return Asked(service, endpoint, words, text, address, version, dict(where), options, not no_check)

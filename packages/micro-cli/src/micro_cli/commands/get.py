@@ -29,6 +29,8 @@ def command(overrides: dict[str, object], service: str, programs: bool) -> None:
 
 
 def _value(record: Any) -> dict[str, object]:
+    from micro.described import KEY
+
     return {
         "service": record.name,
         "version": record.version,
@@ -39,11 +41,21 @@ def _value(record: Any) -> dict[str, object]:
                 "endpoint": endpoint.name,
                 "request": _shape_value(endpoint.request),
                 "reply": _shape_value(endpoint.response),
-                "metadata": dict(endpoint.metadata),
+                "schema": _schema(endpoint.metadata.get(KEY)),
+                "metadata": {key: value for key, value in endpoint.metadata.items() if key != KEY},
             }
             for endpoint in record.endpoints
         ],
     }
+
+
+def _schema(text: str | None) -> Any:
+    import json
+
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _shape_value(value: Any) -> dict[str, object] | None:
@@ -53,26 +65,23 @@ def _shape_value(value: Any) -> dict[str, object] | None:
 
 
 def _print(record: Any) -> None:
+    from micro_cli.interface import interfaces_of
     from micro_cli.output import say, table
+    from micro_cli.shown import endpoint_rows, event_rows, type_rows
 
     say(f"{record.name}  version {record.version}")
-    say("")
     rows = [(node.id, node.address, _pairs(node.metadata)) for node in record.nodes]
-    table(("NODE", "ADDRESS", "METADATA"), rows)
-    say("")
-    if record.endpoints:
-        table(("ENDPOINT", "REQUEST", "REPLY", "METADATA"), [_endpoint(endpoint) for endpoint in record.endpoints])
-
-
-def _endpoint(endpoint: Any) -> tuple[str, str, str, str]:
-    return endpoint.name, _shape(endpoint.request), _shape(endpoint.response), _pairs(endpoint.metadata)
-
-
-def _shape(value: Any) -> str:
-    if value is None:
-        return "-"
-    fields = " ".join(f"{inner.name}:{inner.type}" for inner in value.values)
-    return f"{value.type} {{{fields}}}" if fields else str(value.type)
+    types = interfaces_of([record])
+    tables = [
+        (("NODE", "ADDRESS", "METADATA"), rows),
+        (("ENDPOINT", "REQUEST", "REPLY", "METADATA"), endpoint_rows(record, types)),
+        (("SUBSCRIBER", "TOPIC", "EVENT"), event_rows(record)),
+        (("TYPE", "FIELD", "HOLDS", "DEFAULT"), type_rows(types)),
+    ]
+    for headers, each in tables:
+        if each:
+            say("")
+            table(headers, each)
 
 
 def _pairs(metadata: Any) -> str:

@@ -29,9 +29,10 @@ def command(
 ) -> None:  # fmt: skip
     """Publish an event; ends when the broker has delivered it, or has it in its keeping."""
     from micro_cli.connection import Connection, connected
+    from micro_cli.interface import UNKNOWN
     from micro_cli.values import request_of
 
-    event = request_of(None, words, text)
+    event = request_of(UNKNOWN, words, text)
 
     async def work(connection: Connection) -> None:
         await connection.answering()

@@ -20,6 +20,7 @@ from micro_cli.options import DURATION, PAIR, configured
 @click.option("--version", metavar="VERSION", help="Nodes of this version only.")
 @click.option("--where", type=PAIR, multiple=True, metavar="LABEL=VALUE", help="Nodes with this metadata only.")
 @click.option("-m", "--metadata", type=PAIR, multiple=True, metavar="NAME=VALUE", help="Goes along with the opening.")
+@click.option("--no-check", is_flag=True, help="Send what the endpoint's schema does not allow.")
 @click.option("--content-type", metavar="TYPE", help="How messages are encoded.")
 @configured
 def command(overrides: dict[str, object], **asked: Any) -> None:

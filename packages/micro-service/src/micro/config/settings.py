@@ -27,6 +27,9 @@ class Settings:
     register_ttl: float = option(90.0, help="how long a registration lives", minimum=0.1)
     register_interval: float = option(30.0, help="how often it is renewed", minimum=0.05)
     register_wait: float = option(2.0, help="how long a start waits for a registry that does not answer", minimum=0.0)
+    register_schemas: int = option(
+        1000, help="bytes that endpoints may take in the record, deflated, for JSON Schemas; 0: none", minimum=0
+    )
     namespace: str = option("", help="prefix that keeps services of one network apart")
     client_lookup_timeout: float = option(1.0, help="how long a call waits for an unknown service", minimum=0.0)
     stop_propagation: float = option(2.0, help="how long calls are served on after deregistering", minimum=0.0)
