@@ -97,18 +97,23 @@ async def running(release: str, command: str, request: bytes = b"{}", **flags: F
         asked.seek(0)
         process = await anyio.open_process(line, stdin=asked, stderr=errors)
         peer = GoPeer(process)
-        async with anyio.create_task_group() as group:
-            group.start_soon(peer.listen)
-            try:
-                yield peer
-                await peer.stop()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    if process.returncode is None:
-                        process.kill()
-                    await process.wait()
-                group.cancel_scope.cancel()
-                await process.aclose()
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(peer.listen)
+                try:
+                    yield peer
+                    await peer.stop()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        if process.returncode is None:
+                            process.kill()
+                        await process.wait()
+                    group.cancel_scope.cancel()
+                    await process.aclose()
+        except BaseExceptionGroup as several:
+            if len(several.exceptions) > 1:
+                raise
+            raise several.exceptions[0] from None
 
 
 async def run(release: str, command: str, request: bytes = b"{}", **flags: Flag) -> list[tuple[str, Any]]:

@@ -34,6 +34,7 @@ FULL = "The release's client cannot send no bytes"
 DEAF = "The release tells a handler that only sends nothing of a client that left, its own included"
 IN_TURN = "Each after the reply to the one before, since the release garbles streams that are faster"
 CAMEL = "The release's gRPC client writes messages of protobuf as JSON with names like `countTo` and quoted int64"
+IPV4 = "Releases before 2.3 read IPv4 addresses alone, and v1.1.0 has no others"
 PACED = "20 ms between messages: the release garbles streams that are faster, whoever reads them"
 
 
@@ -132,6 +133,11 @@ ROWS: dict[str, Row] = {
             "events, protobuf": Row("application/protobuf", calls=False),
         }.items()
     },
+    "mDNS: a node at an IPv6 address": Row(
+        calls=False, cannot={(V1, FROM_GO): IPV4, (V1, FROM_PYTHON): IPV4, (V118, FROM_GO): IPV4}
+    ),
+    "mDNS: a mixed mesh": Row(directions=(FROM_PYTHON,)),
+    "mDNS: 100 graceful restarts under calls": Row(releases=(V118, V4), directions=(FROM_GO,)),
 }
 
 

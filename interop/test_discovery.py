@@ -153,3 +153,20 @@ def as_told(record: ServiceRecord) -> dict[str, Any]:
 def at(node: dict[str, Any]) -> str:
     """The address of a node; releases to 1.7 keep its port apart (WIRE §0)."""
     return f"{node['address']}:{node['port']}" if "port" in node else str(node["address"])
+
+
+@cells("mDNS: a node at an IPv6 address")
+async def test_an_ipv6_address_is_found(mesh: Mesh, cell: Cell) -> None:
+    if cell.direction == FROM_GO:
+        options = {**mesh.python["options"], "server.address": "[::1]:0"}
+        async with served(mesh.service, **{**mesh.python, "options": options}) as (service, _):
+            told = dict(await go_peer.run(cell.release, "list", service=mesh.service, **mesh.go))
+            found = [at(node) for record in told.get("found") or [] for node in record["nodes"]]
+            assert found == [service.address]
+    else:
+        flags = {**mesh.go, "name": mesh.service, "address": "[::1]:0"}
+        async with go_peer.running(cell.release, "serve", **flags) as peer, mesh.registry as registry:
+            address = (await peer.told("ready"))["address"]
+            assert await found_by_us(registry, mesh.service)
+            (record,) = await registry.get_service(mesh.service)
+            assert [node.address for node in record.nodes] == [address]
