@@ -1,4 +1,7 @@
-"""Client and server `rpc` over transport `http`, in both versions: plugins may not import each other, tests may."""
+"""Client and server `rpc` over transport `http`, in both versions, bare and in envelopes.
+
+Plugins may not import each other, tests may.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from micro_core import loader
 from micro_http import HTTP2
 
 
-def _maker(kind: str, name: str) -> Any:
+def _maker(kind: str, name: str, **options: Any) -> Any:
     plugin = loader.load(kind, name).cls
-    return lambda *parts: plugin(*parts, plugin.Options())
+    return lambda *parts: plugin(*parts, plugin.Options(**options))
 
 
 class TestRPCOverHTTP(ClientServerConformance):
@@ -34,5 +37,20 @@ class TestRPCOverHTTP(ClientServerConformance):
 class TestRPCOverHTTP2(TestRPCOverHTTP):
     @pytest.fixture
     def make_transport(self) -> Any:
-        plugin = loader.load("transport", "http").cls
-        return lambda: plugin(plugin.Options(http2=HTTP2.ALWAYS))
+        return _maker("transport", "http", http2=HTTP2.ALWAYS)
+
+
+class TestJsonRpcOverHTTP(TestRPCOverHTTP):
+    @pytest.fixture
+    def make_transport(self) -> Any:
+        return _maker("transport", "http", http2=HTTP2.NEVER)
+
+    @pytest.fixture
+    def make_client(self) -> Any:
+        return _maker("client", "rpc", content_type="application/json-rpc")
+
+
+class TestJsonRpcOverHTTP2(TestRPCOverHTTP2):
+    @pytest.fixture
+    def make_client(self) -> Any:
+        return _maker("client", "rpc", content_type="application/json-rpc")

@@ -13,7 +13,8 @@ What other protocols do differently is in their `dialect`.
 
 Modules: `wire` (heads and errors), `client`, `plans`, `attempts` (the retry loop), `client_stream`, `server`, `routing`
 (what `accept` answers), `work` (one call in its task), `slots`, `streams`, `sweep` (deadlines) and `debug`; `dialect`,
-`dialects` (which there are) and `plain` (HTTP without `micro-` headers).
+`dialects` (which there are), `plain` (HTTP without `micro-` headers), `enveloped` (json-rpc and proto-rpc) and
+`envelopes` (their bytes).
 """
 
 from __future__ import annotations
