@@ -6,6 +6,7 @@ toml, json, ini, yaml
             parsed, and where it is known what they are for, held against that
 docker      each instruction is one of Docker's, with arguments that it takes
 go          gofmt, where there is a Go, has nothing to change
+protobuf    protoc takes it
 text        is no code: what a program printed, a tree
 """
 
@@ -18,10 +19,13 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+import tempfile
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -162,6 +166,14 @@ def go(text: str) -> None:
         assert done.stdout == text, f"gofmt writes\n{done.stdout}"
 
 
+def protobuf(text: str) -> None:
+    """Raises for a file that protoc does not take."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "page.proto").write_text(text)
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{folder}", f"-o{folder}/page.bin", "page.proto"]
+        subprocess.run(command, check=True)
+
+
 READERS: dict[str, Callable[[str], Any]] = {
     "python": lambda text: compiled(textwrap.dedent(text)),
     "console": console,
@@ -171,6 +183,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "yaml": documents,
     "docker": dockerfile,
     "go": go,
+    "protobuf": protobuf,
     "text": str,
 }
 """Every language that a page may have, and what reads it."""

@@ -110,6 +110,7 @@ BAD = {
     "ini": "no section\n",
     "yaml": "kind: Service\n",
     "docker": 'FROM a\nCOPPY b c\nCMD ["d"]\n',
+    "protobuf": 'syntax = "proto3"; message {}\n',
     "rust": "fn main() {}\n",
     "": "x\n",
 }

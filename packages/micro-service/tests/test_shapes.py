@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,37 @@ def test_endpoints_say_what_they_are() -> None:
     shapes = {(endpoint.request, endpoint.response) for endpoint in streams.values()}
     assert shapes == {(Value("Context", "Context"), Value("Stream", "Stream"))}
     assert endpoints["Greeter.Hello"].request == Value("Request", "Request", (Value("name", "string"),))
+
+
+class Contract(ABC):
+    @abstractmethod
+    @micro.endpoint("Users.Find", idempotent=True)
+    async def find(self, request: Request) -> str: ...
+
+    @micro.endpoint("Users.Rename")
+    async def rename(self, request: Request) -> str:
+        return ""
+
+
+class Users(Contract):
+    async def find(self, request: Request) -> str:
+        return ""
+
+    @micro.endpoint("People.Rename")
+    async def rename(self, request: Request) -> str:
+        return ""
+
+
+class Admins(Users):
+    async def find(self, request: Request) -> str:
+        return ""
+
+
+def test_what_a_contract_says_of_a_method_holds_for_whoever_implements_it() -> None:
+    for cls in (Users, Admins):
+        endpoints = {handler.endpoint.name: handler.endpoint for handler in handlers_of(cls)}
+        assert list(endpoints) == ["Users.Find", "People.Rename"]
+        assert endpoints["Users.Find"].metadata == {"idempotent": "true"}
 
 
 @pytest.mark.parametrize(

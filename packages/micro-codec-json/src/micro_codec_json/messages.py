@@ -11,11 +11,11 @@ A type is laid out once, when its first message is met: what reads and writes ea
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from google.protobuf import descriptor_pool
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -23,6 +23,8 @@ from google.protobuf.message_factory import GetMessageClass
 from micro_codec_json.misfit import MOST, Misfit, expected
 from micro_codec_json.scalars import READERS, WRITERS, Read, Write, enum
 from micro_codec_json.wellknown import FORMS, Form
+
+Fill: TypeAlias = Callable[[Message, Any], None]
 
 
 def plain_of(message: Message) -> Any:
@@ -32,10 +34,11 @@ def plain_of(message: Message) -> Any:
 
 def message_of(cls: type[Message], value: Any) -> Message:
     """The message that a JSON value describes. Raises Misfit with everything that is wrong with it."""
-    message = layout_of(cls.DESCRIPTOR).read(value)
+    message = cls()
+    layout_of(cls.DESCRIPTOR).fill(message, value)
     if not message.IsInitialized():
         missing: list[str] = message.FindInitializationErrors()  # type: ignore[attr-defined]
-        raise Misfit(*((f".{path}", "Object missing required field") for path in missing))
+        raise Misfit(*((f".{path}", "Object missing required field") for path in missing[:MOST]))
     return message
 
 
@@ -47,37 +50,35 @@ class Layout:
         self.cls: type[Message] = GetMessageClass(descriptor)
         self._fields = descriptor.fields
 
-    def read(self, value: Any) -> Message:
-        """The message of a JSON value. Raises Misfit."""
+    def fill(self, message: Message, value: Any) -> None:
+        """Puts a JSON value into an empty message. Raises Misfit."""
         form = self.form
         if form is not None and (form.objects or type(value) is not dict):
-            message: Message = form.read(value)
-            return message
-        return self.read_fields(value)
+            form.fill(message, value)
+        else:
+            self.fill_fields(message, value)
 
-    def read_fields(self, value: Any) -> Message:
-        """The message of a JSON object that names its fields. Raises Misfit."""
+    def fill_fields(self, message: Message, value: Any) -> None:
+        """Puts a JSON object that names its fields into an empty message. Raises Misfit."""
         if type(value) is not dict:
             raise expected("object", value)
-        given: dict[str, Any] = {}
-        chosen: dict[str, str] = {}
+        by_key, filled = self._by_key, dict[str, str]()
         problems: list[tuple[str, str]] = []
-        by_key = self._by_key
         for key, part in value.items():
             field = by_key.get(key)
             if field is None or (part is None and not field.null):
                 continue
             try:
-                given[field.name] = field.read(part)
+                before = filled.setdefault(field.choice, field.name)
+                if before != field.name:
+                    raise Misfit(("", f"Beside `{before}`, which excludes it"))
+                field.fill(message, part)
             except Misfit as error:
                 problems += error.below(key)
                 if len(problems) >= MOST:
                     break
-            if field.oneof and chosen.setdefault(field.oneof, field.name) != field.name:
-                problems.append((f".{key}", f"Beside `{chosen[field.oneof]}`, which excludes it"))
         if problems:
             raise Misfit(*problems)
-        return self.cls(**given)
 
     def write(self, message: Message) -> Any:
         """The JSON value of a message. Raises ValueError."""
@@ -114,84 +115,111 @@ class Field:
 
     Attributes:
         name: as the .proto file has it.
-        oneof: the name of the choice it is part of, or an empty text.
+        choice: the name of the `oneof` that it is part of, else its own.
         null: whether null is a value of it, not its absence.
-        read, write: of its whole value; nothing to write is as it is.
+        fill: puts a JSON value into the field of a message, in place of what is there; raises Misfit.
+        write: from the field's whole value to JSON; None where it is JSON as it is.
     """
 
-    __slots__ = ("name", "null", "oneof", "read", "write")
+    __slots__ = ("choice", "fill", "name", "null", "write")
 
     def __init__(self, field: FieldDescriptor) -> None:
         self.name = field.name
-        self.oneof = field.containing_oneof.name if field.containing_oneof is not None else ""
-        self.null = False
-        self.read: Read
+        self.choice = field.name if field.containing_oneof is None else field.containing_oneof.name
+        inner = field.message_type
+        self.null = not field.is_repeated and inner is not None and (FORMS.get(inner.full_name) or _ANY).null
+        self.fill: Fill
         self.write: Write | None
-        if not field.is_repeated:
-            self.read, self.write = _single(field)
-            self.null = field.message_type is not None and (FORMS.get(field.message_type.full_name) or _ANY).null
-        elif field.message_type is not None and field.message_type.GetOptions().map_entry:
-            self.read, self.write = _map(field.message_type)
+        if inner is not None and inner.GetOptions().map_entry:
+            self.fill, self.write = _map(field.name, inner)
+        elif field.is_repeated:
+            self.fill, self.write = _repeated(field)
         else:
-            self.read, self.write = _repeated(*_single(field))
+            self.fill, self.write = _single(field)
 
 
-def _single(field: FieldDescriptor) -> tuple[Read, Write | None]:
-    if field.message_type is not None:
-        layout = layout_of(field.message_type)
-        return layout.read, layout.write
-    if field.enum_type is not None:
-        return enum(field.enum_type), None
-    return READERS[field.type], WRITERS.get(field.type)
+def _each(parts: Iterable[tuple[Any, Any]], take: Callable[[Any, Any], None]) -> None:
+    """Takes every part of a list or map, by its index or key. Raises Misfit with the problems of all."""
+    problems: list[tuple[str, str]] = []
+    for key, part in parts:
+        try:
+            take(key, part)
+        except Misfit as error:
+            problems += error.below(key)
+            if len(problems) >= MOST:
+                break
+    if problems:
+        raise Misfit(*problems)
 
 
-def _repeated(read: Read, write: Write | None) -> tuple[Read, Write]:
-    def read_all(value: Any) -> list[Any]:
+def _reader(field: FieldDescriptor) -> Read:
+    return READERS[field.type] if field.enum_type is None else enum(field.enum_type)
+
+
+def _single(field: FieldDescriptor) -> tuple[Fill, Write | None]:
+    name = field.name
+    if field.message_type is None:
+        read = _reader(field)
+        return lambda message, value: setattr(message, name, read(value)), WRITERS.get(field.type)
+    layout = layout_of(field.message_type)
+
+    def fill(message: Message, value: Any) -> None:
+        message.ClearField(name)
+        part = getattr(message, name)
+        part.SetInParent()
+        layout.fill(part, value)
+
+    return fill, layout.write
+
+
+def _repeated(field: FieldDescriptor) -> tuple[Fill, Write]:
+    layout = None if field.message_type is None else layout_of(field.message_type)
+    read = None if layout is not None else _reader(field)
+    write = WRITERS.get(field.type) if layout is None else layout.write
+    name = field.name
+
+    def fill(message: Message, value: Any) -> None:
         if type(value) is not list:
             raise expected("array", value)
-        items: list[Any] = []
-        problems: list[tuple[str, str]] = []
-        for index, part in enumerate(value):
-            try:
-                items.append(read(part))
-            except Misfit as error:
-                problems += error.below(index)
-                if len(problems) >= MOST:
-                    break
-        if problems:
-            raise Misfit(*problems)
-        return items
+        message.ClearField(name)
+        items = getattr(message, name)
+        if read is not None:
+            _each(enumerate(value), lambda _, part: items.append(read(part)))
+        elif layout is not None:
+            _each(enumerate(value), lambda _, part: layout.fill(items.add(), part))
 
-    return read_all, list if write is None else lambda value: list(map(write, value))
+    return fill, list if write is None else lambda value: list(map(write, value))
 
 
-def _map(entry: Descriptor) -> tuple[Read, Write]:
+def _map(name: str, entry: Descriptor) -> tuple[Fill, Write]:
     key_field, value_field = entry.fields_by_name["key"], entry.fields_by_name["value"]
-    read_key = _KEYS.get(key_field.type) or READERS[key_field.type]
-    read, write = _single(value_field)
     truths = key_field.type == FieldDescriptor.TYPE_BOOL
+    read_key = _read_truth if truths else READERS[key_field.type]
+    layout = None if value_field.message_type is None else layout_of(value_field.message_type)
+    read = None if layout is not None else _reader(value_field)
+    write = WRITERS.get(value_field.type) if layout is None else layout.write
 
-    def read_all(value: Any) -> dict[Any, Any]:
+    def fill(message: Message, value: Any) -> None:
         if type(value) is not dict:
             raise expected("object", value)
-        items: dict[Any, Any] = {}
-        problems: list[tuple[str, str]] = []
-        for key, part in value.items():
-            try:
-                items[read_key(key)] = read(part)
-            except Misfit as error:
-                problems += error.below(key)
-                if len(problems) >= MOST:
-                    break
-        if problems:
-            raise Misfit(*problems)
-        return items
+        message.ClearField(name)
+        items = getattr(message, name)
+        if read is not None:
+            _each(value.items(), lambda key, part: items.__setitem__(read_key(key), read(part)))
+        elif layout is not None:
+            _each(value.items(), lambda key, part: layout.fill(_emptied(items[read_key(key)]), part))
 
     def write_all(value: Any) -> dict[Any, Any]:
         parts = value.items() if write is None else ((key, write(part)) for key, part in value.items())
         return {str(key).lower(): part for key, part in parts} if truths else dict(parts)
 
-    return read_all, write_all
+    return fill, write_all
+
+
+def _emptied(message: Message) -> Message:
+    """Two keys may be one: `1` and `01`."""
+    message.Clear()
+    return message
 
 
 def _read_truth(key: str) -> bool:
@@ -200,18 +228,16 @@ def _read_truth(key: str) -> bool:
     return key == "true"
 
 
-_KEYS: dict[int, Read] = {FieldDescriptor.TYPE_BOOL: _read_truth}
-"""Kinds whose values are read in another way where they are keys."""
-
-
-def _read_any(value: Any) -> Message:
+def _fill_any(message: Any, value: Any) -> None:
     url = value.get("@type") if type(value) is dict else None
     if type(url) is not str:
-        return layout_of(AnyMessage.DESCRIPTOR).read_fields(value)
+        layout_of(message.DESCRIPTOR).fill_fields(message, value)
+        return
     layout = _layout_named(url)
+    inner = layout.cls()
     fields = {key: part for key, part in value.items() if key != "@type"}
-    message = layout.read(fields) if layout.form is None else layout.read(fields.get("value"))
-    return AnyMessage(type_url=url, value=message.SerializePartialToString())
+    layout.fill(inner, fields if layout.form is None else fields.get("value"))
+    message.type_url, message.value = url, inner.SerializePartialToString()
 
 
 def _write_any(message: Any) -> dict[str, Any]:
@@ -230,4 +256,4 @@ def _layout_named(url: str) -> Layout:
         raise Misfit((".@type", f"Unknown message type {name[:80]!r}")) from None
 
 
-_ANY = Form(_read_any, _write_any, objects=True)
+_ANY = Form(_fill_any, _write_any, objects=True)

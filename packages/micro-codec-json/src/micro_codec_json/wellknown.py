@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf import duration_pb2, field_mask_pb2, struct_pb2, timestamp_pb2, wrappers_pb2
-from google.protobuf.message import Message
+from google.protobuf import struct_pb2, wrappers_pb2
 
 from micro_codec_json.misfit import Misfit, expected
-from micro_codec_json.scalars import READERS, WRITERS, Read, Write, write_double
+from micro_codec_json.scalars import READERS, WRITERS, Write, write_double
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,67 +17,70 @@ class Form:
     """A JSON form.
 
     Attributes:
-        read: from JSON; raises Misfit.
-        write: to JSON; raises ValueError.
+        fill: puts a JSON value into an empty message; raises Misfit.
+        write: from a message to JSON; raises ValueError.
         objects: whether an object is of this form, too, rather than the message's fields one by one.
         null: whether null is of this form.
     """
 
-    read: Read
+    fill: Callable[[Any, Any], None]
     write: Write
     objects: bool = False
     null: bool = False
 
 
-def _texts(cls: Callable[[], Any], what: str) -> Form:
-    def read(value: Any) -> Message:
+def _texts(what: str) -> Form:
+    def fill(message: Any, value: Any) -> None:
         if type(value) is not str:
             raise expected(what, value)
-        message: Any = cls()
         try:
             message.FromJsonString(value)
         except Exception as error:
             raise Misfit(("", f"Invalid {what}: {error}")) from None
-        return message  # type: ignore[no-any-return]
 
-    return Form(read, lambda message: message.ToJsonString())
+    return Form(fill, lambda message: message.ToJsonString())
 
 
 def _wrapper(cls: type[Any]) -> Form:
     kind = cls.DESCRIPTOR.fields_by_name["value"].type
     read, write = READERS[kind], WRITERS.get(kind)
-    return Form(
-        lambda value: cls(value=read(value)),
-        (lambda message: write(message.value)) if write else (lambda message: message.value),
-    )
+
+    def fill(message: Any, value: Any) -> None:
+        message.value = read(value)
+
+    return Form(fill, lambda message: message.value if write is None else write(message.value))
 
 
-def _read_value(value: Any) -> struct_pb2.Value:
+def _fill_value(message: struct_pb2.Value, value: Any) -> None:
     match value:
         case None:
-            return struct_pb2.Value(null_value=struct_pb2.NULL_VALUE)
+            message.null_value = struct_pb2.NULL_VALUE
         case bool():
-            return struct_pb2.Value(bool_value=value)
+            message.bool_value = value
         case str():
-            return struct_pb2.Value(string_value=value)
+            message.string_value = value
         case dict():
-            return struct_pb2.Value(struct_value=_read_struct(value))
+            message.struct_value.SetInParent()
+            _fill_struct(message.struct_value, value)
         case list():
-            return struct_pb2.Value(list_value=_read_list(value))
+            message.list_value.SetInParent()
+            _fill_list(message.list_value, value)
         case _:
-            return struct_pb2.Value(number_value=value)
+            message.number_value = value
 
 
-def _read_struct(value: Any) -> struct_pb2.Struct:
+def _fill_struct(message: struct_pb2.Struct, value: Any) -> None:
     if type(value) is not dict:
         raise expected("object", value)
-    return struct_pb2.Struct(fields={key: _read_value(part) for key, part in value.items()})
+    for key, part in value.items():
+        _fill_value(message.fields[key], part)
 
 
-def _read_list(value: Any) -> struct_pb2.ListValue:
+def _fill_list(message: struct_pb2.ListValue, value: Any) -> None:
     if type(value) is not list:
         raise expected("array", value)
-    return struct_pb2.ListValue(values=map(_read_value, value))
+    for part in value:
+        _fill_value(message.values.add(), part)
 
 
 def _write_value(message: struct_pb2.Value) -> Any:
@@ -119,12 +121,12 @@ _WRAPPERS = (
 )
 
 FORMS: dict[str, Form] = {
-    "google.protobuf.Timestamp": _texts(timestamp_pb2.Timestamp, "timestamp"),
-    "google.protobuf.Duration": _texts(duration_pb2.Duration, "duration"),
-    "google.protobuf.FieldMask": _texts(field_mask_pb2.FieldMask, "field mask"),
-    "google.protobuf.Value": Form(_read_value, _write_value, objects=True, null=True),
-    "google.protobuf.Struct": Form(_read_struct, _write_struct, objects=True),
-    "google.protobuf.ListValue": Form(_read_list, _write_list),
+    "google.protobuf.Timestamp": _texts("timestamp"),
+    "google.protobuf.Duration": _texts("duration"),
+    "google.protobuf.FieldMask": _texts("field mask"),
+    "google.protobuf.Value": Form(_fill_value, _write_value, objects=True, null=True),
+    "google.protobuf.Struct": Form(_fill_struct, _write_struct, objects=True),
+    "google.protobuf.ListValue": Form(_fill_list, _write_list),
     **{cls.DESCRIPTOR.full_name: _wrapper(cls) for cls in _WRAPPERS},
 }
 """By the full name of the message."""

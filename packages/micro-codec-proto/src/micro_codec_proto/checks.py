@@ -46,7 +46,7 @@ def _takes_any_bytes(type_: Descriptor, field: FieldDescriptor) -> bool:
     probe = _varint(field.number << 3 | _LENGTH_DELIMITED) + _varint(len(_NO_UTF8)) + _NO_UTF8
     try:
         GetMessageClass(type_).FromString(probe)
-    except DecodeError:
+    except (DecodeError, UnicodeDecodeError):  # the latter by the library in pure Python
         return False
     return True
 

@@ -19,6 +19,8 @@ and elsewhere
 from micro_core import Call, CallNext, Capability, Event, EventHandler, Reply, StreamWrapper
 
 from micro import errors
+from micro.caller import Caller
+from micro.calling import ProxyOptions
 from micro.client import Client
 from micro.context import Context, context
 from micro.response import Response
@@ -31,11 +33,13 @@ from micro.streaming import Replies, streaming
 __all__ = [
     "Call",
     "CallNext",
+    "Caller",
     "Capability",
     "Client",
     "Context",
     "Event",
     "EventHandler",
+    "ProxyOptions",
     "Replies",
     "Reply",
     "Response",

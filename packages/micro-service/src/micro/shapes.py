@@ -149,7 +149,7 @@ def method_of(cls: type[Any], name: str, *, blocking: bool = False) -> Method:
         raise ConfigurationError(f"{where} has no return annotation; write `{EXAMPLE.format(name=name)}`")
     if parameter and parameter not in hints:
         raise ConfigurationError(f"{where}: {parameter!r} has no annotation; write `{EXAMPLE.format(name=name)}`")
-    marked: Marked = getattr(function, _MARK, Marked(None, False, {}))
+    marked = _marked(cls, name)
     shape, request, reply = _shape(
         function, hints.get(parameter), _async(hints["return"]) if blocking else hints["return"], where
     )
@@ -168,6 +168,16 @@ def method_of(cls: type[Any], name: str, *, blocking: bool = False) -> Method:
         marked.idempotent,
         marked.metadata,
     )
+
+
+def _marked(cls: type[Any], name: str) -> Marked:
+    """What the class or the nearest of its bases says about the method: a contract need not be repeated."""
+    for base in cls.__mro__:
+        function = _function(base, name) if name in vars(base) else None
+        marked: Marked | None = getattr(function, _MARK, None)
+        if marked is not None:
+            return marked
+    return Marked(None, False, {})
 
 
 def _async(reply: Any) -> Any:
