@@ -352,6 +352,7 @@ def test_what_is_not_known_is_told() -> None:
         ({"anyOf": [{"type": "null"}, TEXT]}, "str | None"),
         ({"enum": []}, "Any"),
         ({"enum": [2, "b"]}, 'Literal["b", 2]'),
+        ({"enum": [None, "a"]}, 'Literal["a", None]'),
         ({"const": "'"}, 'Literal["\'"]'),
     ],
 )

@@ -71,7 +71,8 @@ class _Module:
         about = f"Client of {_inert(self._service)}, from what version {_inert(version)} registered."
         if not names:
             return f'"""{about}"""'
-        proxy = f'{names[0].lower()} = client.proxy({names[0]}, "{_inert(self._service)}")'
+        variable = names[0].lower() if names[0].lower() not in names else "proxy"
+        proxy = f'{variable} = client.proxy({names[0]}, "{_inert(self._service)}")'
         return f'"""{about}\n\nasync with micro.Client() as client:\n    {proxy}\n"""'
 
     def _contracts(self) -> Iterator[tuple[str, str]]:

@@ -163,15 +163,23 @@ class _Reader:
         stream = stream_of(endpoint)
         if stream or (endpoint.request is None and endpoint.response is None):
             return Interface(endpoint.name, stream, ANYTHING, ANYTHING, exact=False)
-        sides = [None if value is None else self._schema(value) for value in (endpoint.request, endpoint.response)]
-        return Interface(endpoint.name, stream, sides[0], sides[1], exact=False)
+        request, reply = (self._whole(value) for value in (endpoint.request, endpoint.response))
+        return Interface(endpoint.name, stream, request, reply, exact=False)
+
+    def _whole(self, value: Value | None) -> Schema | None:
+        """A request or reply, which null does not stand for if it is a struct."""
+        if value is None:
+            return None
+        made = self._schema(value)
+        parts = made.get("anyOf", [ANYTHING])
+        return parts[0] if "$ref" in parts[0] else made
 
     def _schema(self, value: Value) -> Schema:
         name = value.type.lstrip("*")
         if value.values:
             return _or_null({"$ref": self._define(_key(value))}) if name else _or_null(self._struct(value))
         if name.startswith("[]") and name != "[]uint8":
-            items = self._named(name.removeprefix("[]"))
+            items = self._whole(Value("", name.removeprefix("[]")))
             return _or_null({"type": "array", **({"items": items} if items else {})})
         return self._named(name)
 
