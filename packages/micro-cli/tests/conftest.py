@@ -20,6 +20,7 @@ from micro_cli.program import micro
 from micro_core import metadata
 
 GREETER = """
+import datetime as dt
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -27,10 +28,16 @@ from dataclasses import dataclass, field
 import micro
 
 @dataclass
+class Address:
+    city: str
+
+@dataclass
 class HelloRequest:
     name: str
     times: int = 1
     tags: list[str] = field(default_factory=list)
+    address: Address | None = None
+    at: dt.datetime | None = None
 
 @dataclass
 class HelloReply:
@@ -42,7 +49,8 @@ service = micro.Service("greeter", metadata={"zone": os.environ.get("ZONE", "a")
 @service.handler
 class Say:
     async def hello(self, request: HelloRequest) -> HelloReply:
-        return HelloReply(f"Hello {request.name}" * request.times + "".join(request.tags), os.getpid())
+        where = f" of {request.address.city}" if request.address else ""
+        return HelloReply(f"Hello {request.name}{where}" * request.times + "".join(request.tags), os.getpid())
 
     async def who(self, text: str) -> str:
         return text

@@ -63,6 +63,8 @@ def test_no_services_is_no_error(micro_: Micro, command: list[str]) -> None:
 
 ASKING = [
     ["get", "greeter"],
+    ["openapi", "greeter"],
+    ["client", "greeter"],
     ["call", "greeter", "Say.Hello", "name=x"],
     ["call", "greeter", "Say.Hello", "name=x", "--each"],
     ["stream", "greeter", "Say.Up", "x"],
@@ -154,6 +156,28 @@ def test_a_name_that_is_close_is_suggested(micro_: Micro, greeters: list[int]) -
     says(micro_("lits"), 2, "no command 'lits'; did you mean 'list'?")
 
 
+@pytest.mark.parametrize("command", ["openapi", "client"])
+def test_nothing_is_described_that_nobody_registered(
+    micro_: Micro, greeters: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    says(micro_(command, "greeter", "--version", "7"), 3, "'greeter' has no version '7'; there is latest")
+    (tmp_path / "services.toml").write_text('[[service]]\nname = "bare"\nnodes = ["127.0.0.1:1"]\n')
+    monkeypatch.setenv("MICRO_REGISTRY", "static")
+    ended = micro_(command, "bare")
+    says(ended, 3, "'bare' registered no endpoints, so nothing is known of what it takes")
+    assert ended.out == []
+
+
+def test_a_registry_that_keeps_no_shapes_lets_everything_be_sent(
+    micro_: Micro, greeters: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (node,) = json.loads(micro_("get", "greeter", "--json").out[0])["nodes"][:1]
+    listed = f'[[service]]\nname = "greeter"\nendpoints = ["Say.Who"]\nnodes = ["{node["address"]}"]\n'
+    (tmp_path / "services.toml").write_text(listed)
+    monkeypatch.setenv("MICRO_REGISTRY", "static")
+    assert micro_("call", "greeter", "Say.Who", "--json", '"me"').out == ['"me"']
+
+
 @pytest.mark.parametrize("command", ["call", "stream"])
 def test_an_endpoint_that_nobody_registers_is_exit_code_3_too(micro_: Micro, greeters: list[int], command: str) -> None:
     says(micro_(command, "greeter", "Debug.Nope", "--json", "{}"), 3, "no endpoint 'Debug.Nope'")
@@ -176,8 +200,19 @@ def test_an_address_that_is_none_is_one_line(micro_: Micro) -> None:
         (["call", "greeter", "Say.Hello", "--json", "{'a': 1}"], None, "this is not JSON"),
         (["call", "greeter", "Say.Hello", "--json", "-"], "{", "this is not JSON"),
         (["call", "greeter", "Say.Hello", "times:=x"], None, "this is not JSON"),
-        (["call", "greeter", "Say.Hello", "times=x"], None, "times: expected int64, not 'x'"),
+        (["call", "greeter", "Say.Hello", "times=x"], None, "times: expected a whole number, not 'x'"),
         (["call", "greeter", "Say.Hello", "name"], None, "is not name=value"),
+        (["call", "greeter", "Say.Hello", "times=2"], None, "Say.Hello: 'name' is missing (--no-check sends it"),
+        (["call", "greeter", "Say.Hello", "times=2", "--each"], None, "Say.Hello: 'name' is missing"),
+        (["call", "greeter", "Say.Hello", "name=a", "address.city:=5"], None, "address.city: expected a text, not 5"),
+        (["call", "greeter", "Say.Hello", "name=a", "address.street=b"], None, "there is no field 'street'"),
+        (["call", "greeter", "Say.Hello", "name=a", "at=noon"], None, "at: expected a date and time"),
+        (["call", "greeter", "Say.Hello", "--json", '{"name": 5, "tags": ["a", 3]}'], None,
+         "name: expected a text, not 5; tags[1]: expected a text, not 3"),
+        (["call", "greeter", "Say.Hello", "--json", '{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1}'], None, "; and 2 more"),
+        (["call", "greeter", "Say.Who"], None, "Say.Who: expected a text, not {}"),
+        (["stream", "greeter", "Say.Up", "--json", "5"], None, "Say.Up: expected a text, not 5"),
+        (["stream", "greeter", "Say.Up"], '"a"\n5\n', "Say.Up: expected a text, not 5"),
         (["call", "greeter", "Say.Hello", "name=a", "name=b"], None, "given twice"),
         (["call", "greeter", "Say.Hello", "name=a", "--json", "{}"], None, "not both"),
         (["call", "greeter", "Say.Up", "x"], None, "Say.Up is a stream: micro stream greeter Say.Up"),
@@ -191,7 +226,7 @@ def test_an_address_that_is_none_is_one_line(micro_: Micro) -> None:
         (["call", "greeter", "Say.Hello", "name=a", "--timeout", "soon"], None, "expected a duration"),
         (["call", "greeter", "Say.Hello", "--content-type", "text/none", "name=a"], None, "text/none"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_read_is_exit_code_2(
     micro_: Micro, greeters: list[int], arguments: list[str], stdin: str | None, text: str
 ) -> None:

@@ -26,9 +26,25 @@ def test_list_shows_a_row_per_service(micro_: Micro) -> None:
 
 
 def test_get_shows_nodes_and_endpoints(micro_: Micro) -> None:
-    text = "\n".join(micro_("get", "greeter").out)
-    assert "zone=a" in text
-    assert "HelloRequest {name:string times:int64 tags:[]string}" in text
+    out = micro_("get", "greeter").out
+    assert "zone=a" in "\n".join(out)
+    assert [line.split() for line in out[-9:]] == [
+        ["TYPE", "FIELD", "HOLDS", "DEFAULT"],
+        ["Address", "city", "str", "required"],
+        ["HelloReply", "text", "str", "required"],
+        ["process", "int", "required"],
+        ["HelloRequest", "name", "str", "required"],
+        ["times", "int", "1"],
+        ["tags", "list[str]", "[]"],
+        ["address", "Address", "|", "None", "-"],
+        ["at", "datetime", "|", "None", "-"],
+    ]
+    endpoints = [line.split(maxsplit=2) for line in out if line.startswith("Say.")]
+    assert endpoints == [
+        ["Say.Fail", "str", "int"], ["Say.Hello", "HelloRequest", "HelloReply"],
+        ["Say.Up", "stream", "of str  stream of str"], ["Say.Who", "str", "str"],
+    ]  # fmt: skip
+    assert not [line for line in out if "micro-py-schema" in line]
 
 
 def test_call_reads_arguments_by_the_schema(micro_: Micro, greeters: list[int]) -> None:
@@ -44,6 +60,21 @@ def test_call_reads_arguments_by_the_schema(micro_: Micro, greeters: list[int]) 
 def test_call_takes_json(micro_: Micro, arguments: list[str], stdin: str | None) -> None:
     (reply,) = values(micro_("call", "greeter", "Say.Hello", *arguments, stdin=stdin))
     assert reply["text"] == "Hello Ada"
+
+
+def test_call_reads_inner_fields(micro_: Micro) -> None:
+    (reply,) = values(micro_("call", "greeter", "Say.Hello", "name=x", "address.city=Rome", "at=2030-01-31T12:00:00Z"))
+    assert reply["text"] == "Hello x of Rome"
+
+
+def test_call_sends_what_is_wrong_when_it_is_told_to(micro_: Micro) -> None:
+    ended = micro_("call", "greeter", "Say.Hello", "nam=x", "--no-check")
+    assert ended.code == 1
+    assert "missing required field `name`" in ended.err[0]
+    assert values(micro_("call", "greeter", "Say.Hello", "name=x", "nam=y", "--no-check"))[0]["text"] == "Hello x"
+    ended = micro_("stream", "greeter", "Say.Up", "--json", "5", "--no-check")
+    assert ended.code == 1
+    assert "Expected `str`, got `int`" in ended.err[0]
 
 
 def test_call_reads_a_pipe(start: Started) -> None:

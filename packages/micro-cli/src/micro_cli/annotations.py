@@ -98,7 +98,7 @@ def text_literal(text: str) -> str:
 
 def _literal(values: Sequence[object]) -> str:
     """What msgspec and type checkers take as a Literal; a wider type for the rest."""
-    if not values or not all(isinstance(each, str | int) and not isinstance(each, bool) for each in values):
+    if not values or not all(isinstance(each, str | int | None) and not isinstance(each, bool) for each in values):
         return "bool" if values and all(isinstance(each, bool) for each in values) else "Any"
-    texts = sorted(values, key=lambda each: isinstance(each, int))
+    texts = sorted(values, key=lambda each: not isinstance(each, str))
     return f"Literal[{', '.join(text_literal(each) if isinstance(each, str) else repr(each) for each in texts)}]"

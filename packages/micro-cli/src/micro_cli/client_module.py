@@ -21,8 +21,6 @@ WIDTH = 88
 _OF_PROXY = frozenset({"of"})
 """Names that a proxy uses itself."""
 
-SHAPE_ONLY = "no schema is registered: names and Go types alone, three levels deep, and nothing is known to be required"
-UNKNOWN_STREAM = "no schema is registered: neither what is streamed is known, nor by whom"
 NO_DOT = "has no dot in its name, so no proxy can call it: use client.call"
 
 
@@ -35,9 +33,19 @@ def gaps(types: Interfaces) -> Iterator[str]:
     """A sentence for each endpoint of which the record does not say all."""
     for each in types.endpoints.values():
         if not each.exact:
-            yield f"{each.name}: {UNKNOWN_STREAM if each.stream else SHAPE_ONLY}"
+            yield f"{each.name}: {_gap(each)}"
         if "." not in each.name:
             yield f"{each.name} {NO_DOT}"
+
+
+def _gap(each: Interface) -> str:
+    if each.stream:
+        by_whom = "" if each.stream in ("client", "server") else ", and maybe by whom"
+        return f"no schema is registered, so it is not known what is streamed{by_whom}"
+    known = [side for side in (each.request, each.reply) if side]
+    return "no schema is registered, " + (
+        "only names and Go types, three levels deep; any field may be left out" if known else "so anything may be sent"
+    )
 
 
 class _Module:
@@ -55,14 +63,16 @@ class _Module:
         contracts = list(self._contracts())
         body = "\n\n\n".join([*self._types.classes(), *(text for _, text in contracts)])
         head = [self._docstring(version, [name for name, _ in contracts]), "from __future__ import annotations"]
-        lone = [f"# {_inert(each.name)} {NO_DOT}" for each in self._lone]
-        return "\n\n".join([*head, *_imports(body)]) + "\n" + "".join(f"\n{line}\n" for line in lone) + f"\n\n{body}\n"
+        head += [*_imports(body), *(f"# {_inert(each.name)} {NO_DOT}" for each in self._lone)]
+        apart = "\n\n\n" if body.startswith(("@", "class")) else "\n\n"
+        return "\n\n".join(head) + (f"{apart}{body}\n" if body else "\n")
 
     def _docstring(self, version: str, names: Sequence[str]) -> str:
         about = f"Client of {_inert(self._service)}, from what version {_inert(version)} registered."
         if not names:
             return f'"""{about}"""'
-        proxy = f'{names[0].lower()} = client.proxy({names[0]}, "{_inert(self._service)}")'
+        variable = names[0].lower() if names[0].lower() not in names else "proxy"
+        proxy = f'{variable} = client.proxy({names[0]}, "{_inert(self._service)}")'
         return f'"""{about}\n\nasync with micro.Client() as client:\n    {proxy}\n"""'
 
     def _contracts(self) -> Iterator[tuple[str, str]]:
@@ -79,7 +89,7 @@ class _Module:
     def _method(self, method: str, each: Interface, implied: str) -> str:
         lines = []
         if not each.exact:
-            lines.append(f"# {UNKNOWN_STREAM if each.stream else SHAPE_ONLY}")
+            lines.append(f"# {_gap(each)}")
         marks = [text_literal(each.name)] if each.name != implied else []
         if each.name in self._idempotent:
             marks.append("idempotent=True")

@@ -90,13 +90,10 @@ class Types:
         ]
         if tag_field:
             return _struct(cls, fields, tag_field, tag)
-        if not self._is_plain_class(name) or not fields:
+        if not self._is_plain_class(name):
             return _typed_dict_of_any_names(cls, fields)
-        return (
-            _dataclass(cls, fields)
-            if all(each.required or each.has_default for each in fields)
-            else _typed_dict(cls, fields)
-        )
+        said = bool(fields) and all(each.required or each.has_default for each in fields)
+        return _dataclass(cls, fields) if said else _typed_dict(cls, fields)
 
     def _is_plain_class(self, name: str) -> bool:
         """Whether its fields may stand in the body of a class, where a name hides what else is called so."""
@@ -220,14 +217,13 @@ def _struct(name: str, fields: list[Field], tag_field: str, tag: str) -> str:
 def _typed_dict(name: str, fields: list[Field]) -> str:
     mixed = any(each.required for each in fields)
     head = f"class {name}(TypedDict):" if mixed else f"class {name}(TypedDict, total=False):"
-    return "\n".join([head, *(f"    {each.name}: {_annotation(each, mixed)}" for each in fields)])
+    return "\n".join([head, *([f"    {each.name}: {_annotation(each, mixed)}" for each in fields] or ["    pass"])])
 
 
 def _typed_dict_of_any_names(name: str, fields: list[Field]) -> str:
     """Names are keys of a call; annotations are quoted, since they may name what comes further down."""
     keys = [f"        {text_literal(each.name)}: {_quoted(_annotation(each))}," for each in fields]
-    held = ["    {", *keys, "    },"] if keys else ["    {},"]
-    return "\n".join([f"{name} = TypedDict(", f'    "{name}",', *held, ")"])
+    return "\n".join([f"{name} = TypedDict(", f'    "{name}",', "    {", *keys, "    },", ")"])
 
 
 def _annotation(each: Field, mixed: bool = True) -> str:

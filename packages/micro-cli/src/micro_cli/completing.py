@@ -28,7 +28,7 @@ LIMIT = 0.2
 FILES = 1
 
 _SAFE = re.compile(r"[\w.:@%+,/=-]+", re.ASCII)
-_WITH_SERVICE = frozenset({"call", "stream", "get", "health", "stats"})
+_WITH_SERVICE = frozenset({"call", "client", "get", "health", "openapi", "stats", "stream"})
 _TAKE_VALUE = frozenset(
     {"--registry", "-o", "--config", "--timeout", "--address", "--version", "--where", "-m", "--metadata", "--json"}
     | {"--content-type", "--output", "--queue", "--count", "--key", "--into", "--backend"}

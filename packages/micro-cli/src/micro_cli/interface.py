@@ -128,7 +128,7 @@ class _Reader:
         if not references <= defs.keys():
             return None
         names = self._add(defs)
-        request, reply = (side and _renamed(side, names) for side in (request, reply))
+        request, reply = (side and with_names(side, names) for side in (request, reply))
         return Interface(endpoint.name, stream_of(endpoint), request, reply, exact=True)
 
     def _add(self, defs: Mapping[str, Schema]) -> dict[str, str]:
@@ -136,7 +136,7 @@ class _Reader:
         numbers = dict.fromkeys(defs, 1)
         while True:
             names = {name: _numbered(name, number) for name, number in numbers.items()}
-            renamed = {name: _renamed(schema, names) for name, schema in defs.items()}
+            renamed = {name: with_names(schema, names) for name, schema in defs.items()}
             taken = list(names.values())
             clashing = [
                 name
@@ -159,19 +159,27 @@ class _Reader:
                     self._types[key] = value
 
     def shaped(self, endpoint: Endpoint) -> Interface:
-        """By its shapes; they say nothing of what is streamed."""
+        """By its shapes; they say nothing of what is streamed, and some registries keep none."""
         stream = stream_of(endpoint)
-        if stream:
+        if stream or (endpoint.request is None and endpoint.response is None):
             return Interface(endpoint.name, stream, ANYTHING, ANYTHING, exact=False)
-        sides = [None if value is None else self._schema(value) for value in (endpoint.request, endpoint.response)]
-        return Interface(endpoint.name, stream, sides[0], sides[1], exact=False)
+        request, reply = (self._whole(value) for value in (endpoint.request, endpoint.response))
+        return Interface(endpoint.name, stream, request, reply, exact=False)
+
+    def _whole(self, value: Value | None) -> Schema | None:
+        """A request or reply, which null does not stand for if it is a struct."""
+        if value is None:
+            return None
+        made = self._schema(value)
+        parts = made.get("anyOf", [ANYTHING])
+        return parts[0] if "$ref" in parts[0] else made
 
     def _schema(self, value: Value) -> Schema:
         name = value.type.lstrip("*")
         if value.values:
             return _or_null({"$ref": self._define(_key(value))}) if name else _or_null(self._struct(value))
         if name.startswith("[]") and name != "[]uint8":
-            items = self._named(name.removeprefix("[]"))
+            items = self._whole(Value("", name.removeprefix("[]")))
             return _or_null({"type": "array", **({"items": items} if items else {})})
         return self._named(name)
 
@@ -281,17 +289,18 @@ def _is_plain(word: str, value: Any) -> bool:
     )  # fmt: skip
 
 
-def _renamed(schema: Schema, names: Mapping[str, str]) -> Schema:
+def with_names(schema: Schema, names: Mapping[str, str]) -> Schema:
+    """The schema with other names in its references."""
     made: Schema = {}
     for word, value in schema.items():
         if word == "$ref":
             made[word] = names[value]
         elif word == "properties":
-            made[word] = {name: _renamed(each, names) for name, each in value.items()}
+            made[word] = {name: with_names(each, names) for name, each in value.items()}
         elif word in ("anyOf", "prefixItems"):
-            made[word] = [_renamed(each, names) for each in value]
+            made[word] = [with_names(each, names) for each in value]
         elif word in ("items", "additionalProperties") and value is not False:
-            made[word] = _renamed(value, names)
+            made[word] = with_names(value, names)
         else:
             made[word] = value
     return made
