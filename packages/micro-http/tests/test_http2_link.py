@@ -331,6 +331,17 @@ def test_settings_apply_to_streams_that_are_open_and_may_make_windows_negative()
     assert (1, "sent") in rig.notes
 
 
+def test_what_settings_allow_is_used_behind_their_acknowledgement() -> None:
+    """The peer relies on them no earlier (RFC 9113 §6.5.3): gRPC's C core ends the call for it."""
+    rig = Rig()
+    rig.hears(settings(window=2) + head(1, end=True))
+    stream = rig.link.streams[1]
+    rig.link.send_head(stream, block((":status", "200")))
+    rig.link.send_data(stream, b"abcd", end=True)
+    rig.said()
+    assert [one.kind for one in rig.hears(settings(window=4))] == ["SETTINGS", "DATA"]
+
+
 def test_large_heads_and_bodies_are_cut_to_the_peers_frame_size() -> None:
     rig = Rig()
     rig.hears(window(0, 10**6) + settings(window=10**6) + head(1, end=True))

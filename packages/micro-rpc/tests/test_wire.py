@@ -16,10 +16,22 @@ from rpc_rig import rig_of, streaming, unary
 
 NAMES = st.sampled_from(
     "micro-endpoint micro-method x-micro-endpoint micro-stream micro-id timeout content-type :path :method origin "  # noqa: SIM905
-    "micro-error micro-service remote x".split()
+    "micro-error micro-service remote grpc-timeout grpc-encoding x".split()
 )
 VALUES = st.text() | st.sampled_from(
-    ["Say.Hello", "Say.Chat", "application/json", "application/octet-stream", "/greeter/Say.Hello", "1", "-1", "POST"]
+    [
+        "Say.Hello",
+        "Say.Chat",
+        "application/json",
+        "application/octet-stream",
+        "/greeter/Say.Hello",
+        "application/grpc+json",
+        "/greeter.Say/Hello",
+        "1S",
+        "1",
+        "-1",
+        "POST",
+    ]
 )
 
 

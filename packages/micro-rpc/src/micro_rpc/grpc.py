@@ -140,8 +140,13 @@ class GRPCDialect(Dialect):
     # The client
 
     def head(self, call: Call, content_type: str) -> Head:
-        """Path, content type, and `te`, without which no server of gRPC answers."""
-        return {":path": _path(call), "content-type": content_type, "te": "trailers"}
+        """Path, content type, and `te`, without which no server of gRPC answers.
+
+        Go Micro's servers look for the payload's content type in `x-content-type`, and take it for protobuf without.
+        """
+        head = {":path": _path(call), "content-type": content_type, "te": "trailers"}
+        payload = self.payload(content_type)
+        return head | {"x-content-type": payload} if payload and payload != _PAYLOADS["proto"] else head
 
     def metadata(self, metadata: Mapping[str, str]) -> Head:
         """As in mucp, in ASCII."""

@@ -1,7 +1,10 @@
 """gRPC's statuses: how they are numbered and named, which HTTP code is which, and how an error is told and read.
 
     grpc-status, grpc-message     what every client of gRPC reads; the message is percent-encoded UTF-8
-    micro-error                   beside them, what they cannot say: code, id, phrase, the details of an error's class
+    grpc-status-details-bin       the same and Go Micro's own error in protobuf, for its clients
+    micro-error                   what neither can say: the details of an error's class, for clients of ours
+
+Go Micro's servers send the JSON of their error as the message, which is read, too.
 
 The two do not map onto each other: 404 is NOT_FOUND where a handler says it, and UNIMPLEMENTED where the endpoint is
 not there; ABORTED and ALREADY_EXISTS are both 409. So an error's `status` may hold a name of gRPC, which then counts:
@@ -10,6 +13,7 @@ that of an error read here does, and a handler may write `RPCError("…", code=4
 
 from __future__ import annotations
 
+from base64 import b64encode
 from urllib.parse import quote, unquote
 
 from micro_core import Head, Outcome, RPCError
@@ -73,13 +77,44 @@ def number_of(error: RPCError) -> int:
 
 def told(error: RPCError, service: str, *, unprocessed: bool = False) -> Head:
     """How a call ends with an error."""
-    head = {"grpc-status": str(number_of(error)), "grpc-message": message_text(str(error.detail))}
+    number, text = number_of(error), str(error.detail)
+    head = {"grpc-status": str(number), "grpc-message": message_text(text)}
+    details = _details(number, error, text, error.id or service)
+    if len(details) <= _MOST:
+        head["grpc-status-details-bin"] = b64encode(details).decode().rstrip("=")
     more = error_text(error, service, detail="")
     if len(more) <= _MOST:
         head["micro-error"] = more
     if unprocessed:
         head["micro-unprocessed"] = "1"
     return head
+
+
+def _details(number: int, error: RPCError, text: str, id: str) -> bytes:
+    """`google.rpc.Status` with an `errors.Error` of Go Micro's, which has four fields."""
+    go = _text(1, id) + _number(2, error.code) + _text(3, text) + _text(4, error.status)
+    packed = _text(1, "type.googleapis.com/errors.Error") + _field(2, go)
+    return _number(1, number) + _text(2, text) + _field(3, packed)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes((*out, value))
+
+
+def _number(field: int, value: int) -> bytes:
+    return bytes((field << 3,)) + _varint(value) if 0 < value < 2**31 else b""
+
+
+def _text(field: int, text: str) -> bytes:
+    return _field(field, text.encode(errors="replace"))
+
+
+def _field(field: int, value: bytes) -> bytes:
+    return bytes((field << 3 | 2,)) + _varint(len(value)) + value
 
 
 def message_text(text: str) -> str:
@@ -99,7 +134,7 @@ def refusal(head: Head, body: bytes = b"") -> RPCError | None:
     if status is None:
         return refusal_of(head, body) or _unended()
     message = unquote(head.get("grpc-message", ""), errors="replace")
-    error = _described(head.get("micro-error", ""), message) or _read(status, message)
+    error = _described(head.get("micro-error", ""), message) or _described(message) or _read(status, message)
     if head.get("micro-unprocessed") == "1":
         error.outcome = Outcome.NOT_PROCESSED
     elif error.code == 408:
@@ -113,15 +148,16 @@ def _read(status: str, message: str) -> RPCError:
     return from_wire(message, code=_CODES[number], status=NAMES[number])
 
 
-def _described(text: str, message: str) -> RPCError | None:
-    """A server of ours says more; a text that is not its JSON says nothing."""
+def _described(text: str, message: str | None = None) -> RPCError | None:
+    """An error in the JSON of Go Micro, with its detail or another; any other text is None."""
     if not text.startswith("{"):
         return None
     error = read_error(text)
     if not error.code:
         return None
-    error.detail = message
-    error.args = (message,)
+    if message is not None:
+        error.detail = message
+        error.args = (message,)
     return error
 
 

@@ -59,9 +59,9 @@ class Control(Streams):
         self.nuisance(1 + len(payload) // 48)
         if flags & fr.ACK:
             return
+        self.write(fr.frame(fr.SETTINGS, fr.ACK, 0))  # in front of what a larger window lets out
         for name, value in fr.SETTING.iter_unpack(payload):
             self._set(name, value)
-        self.write(fr.frame(fr.SETTINGS, fr.ACK, 0))
 
     def _set(self, name: int, value: int) -> None:
         if name == fr.HEADER_TABLE_SIZE:
