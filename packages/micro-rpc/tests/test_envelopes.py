@@ -187,8 +187,7 @@ def test_parts_of_proto_rpc_that_are_none(body: bytes) -> None:
     [
         ('{"method":"A.B","params":[{"a":[1]}],"id":"7"}', ("A.B", "7", b'{"a":[1]}')),
         (' {"id" : 7 , "params" : [ 1 ] , "jsonrpc":"2.0", "method":"A.B"} ', ("A.B", "7", b"1")),
-        ('{"id":-7.50}', ("", "-7.50", b"")),
-        ('{"id":' + "9" * 5000 + "}", ("", "9" * 5000, b"")),
+        ('{"id":-7}', ("", "-7", b"")),
         ('{"id":null,"params":null}', ("", "", b"")),
         ('{"params":[]}', ("", "", b"")),
         ('{"params":[null]}', ("", "", b"null")),
@@ -203,8 +202,8 @@ def test_requests_of_json_rpc(body: str, expected: tuple[str, str, bytes]) -> No
     "body",
     [
         "", "null", "[]", "1", '"x"', "{", '{"method":1}', '{"method":null}', '{"params":{"name":"John"}}',
-        '{"params":1}', '{"params":[1,2]}', '{"id":{}}', '{"id":[]}', '{"id":true}', '{"id":1}{"id":1}', '{"id":NaN}',
-        '{"id":"\\ud800"}',
+        '{"params":1}', '{"params":[1,2]}', '{"id":{}}', '{"id":[]}', '{"id":true}', '{"id":7.5}', '{"id":NaN}',
+        '{"id":"\\ud800"}', '{"id":1}{"id":1}',
         '{"params":[' + "[" * 10_000, '{"id":' + "[" * 10_000, '{"x":' + "[" * 10_000 + "]" * 10_000 + "}",
     ],
 )  # fmt: skip

@@ -106,14 +106,9 @@ def _quoted(text: str) -> bytes:
 def _decoders() -> tuple[Decoder[Any], Decoder[Any]]:
     import msgspec
 
-    null, nothing = msgspec.Raw(b"null"), msgspec.Raw(b"")
-    request = msgspec.defstruct(
-        "Request",
-        [("method", str, ""), ("params", list[msgspec.Raw] | None, None), ("id", msgspec.Raw, null)],
-    )
-    reply = msgspec.defstruct(
-        "Reply", [("id", msgspec.Raw, null), ("result", msgspec.Raw, nothing), ("error", str | None, None)]
-    )
+    id = ("id", str | int | None, None)
+    request = msgspec.defstruct("Request", [id, ("method", str, ""), ("params", list[msgspec.Raw] | None, None)])
+    reply = msgspec.defstruct("Reply", [id, ("result", msgspec.Raw, msgspec.Raw(b"")), ("error", str | None, None)])
     return msgspec.json.Decoder(request), msgspec.json.Decoder(reply)
 
 
@@ -126,15 +121,8 @@ def _read(decoder: Decoder[Any], body: Buffer) -> Any:
         raise DecodeError(f"this is no json-rpc envelope: {error}") from None
 
 
-def _id(raw: Any) -> str:
-    text = bytes(raw)
-    try:
-        value = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
-    except (ValueError, RecursionError):
-        value = ()
-    if value is None or isinstance(value, str):
-        return value or ""
-    raise DecodeError("the id of a json-rpc envelope is a text or a number")
+def _id(id: str | int | None) -> str:
+    return "" if id is None else str(id)
 
 
 class ProtoRpc(Envelope):
