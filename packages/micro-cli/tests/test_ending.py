@@ -114,7 +114,8 @@ def test_a_reader_that_has_gone_is_no_error(start: Started, greeters: list[int],
 
 
 @pytest.mark.parametrize(
-    ("command", "out"), [("stream greeter Say.Up", ""), ("call greeter Say.Who", None), ("list --json", None)]
+    ("command", "out"),
+    [("stream greeter Say.Up", ""), ("call greeter Say.Who --no-check", None), ("list --json", None)],
 )
 def test_a_standard_input_that_was_closed_is_an_empty_one(
     alone: None, greeters: list[int], command: str, out: str | None

@@ -129,7 +129,7 @@ class Everything:
     many: tuple[int, ...] = ()
     addresses: dict[str, Address] = field(default_factory=dict)
     made: list[int] = field(default_factory=lambda: [1])
-    literal: Literal["a", 1] = "a"
+    literal: Literal["a", "b"] = "a"
     either: int | str | None = 1
     pet: Cat | Dog | None = None
     whatever: Any = None

@@ -12,7 +12,6 @@ import decimal
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from micro_cli.interface import Interfaces, Schema
@@ -102,6 +101,8 @@ class _Checker:
 
 
 def _hint(name: str, fields: Iterable[str]) -> str:
+    from difflib import get_close_matches  # a slow import, for problems alone
+
     close = get_close_matches(name, fields, n=1)
     return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(fields) or 'none'}"
 
