@@ -359,6 +359,36 @@ async def test_our_client_and_large_messages(certificates: Certificates | None) 
             assert reply.msg == f"Hello {large}"
 
 
+async def test_messages_over_our_clients_limit() -> None:
+    with theirs() as (_, address):
+        async with calling(message_limit=4000) as client:
+            large = Request(name="a" * 3999, count_to=1)
+            with pytest.raises(micro.errors.BadGateway, match="4000") as caught:
+                await client.call("greeter", "Say.Hello", large, Reply, address=address)
+            assert caught.value.outcome is micro.errors.Outcome.ANSWERED
+            async with client.stream("greeter", "Say.Chat", Reply, address=address) as stream:
+                await stream.send(Request(name="ŉ" * 1500))  # 3,000 bytes, and 4,500 in capitals
+                with pytest.raises(micro.errors.BadGateway, match="4000"):
+                    await stream.recv()
+            assert (await client.call("greeter", "Say.Hello", ADA, Reply, address=address)).msg == "Hello Ada"
+
+
+async def test_many_calls_of_ours_at_once(certificates: Certificates | None) -> None:
+    heard: set[str] = set()
+    with theirs(certificates) as (_, address):
+        async with calling(certificates) as client:
+
+            async def ask(number: int) -> None:
+                request = Request(name=str(number))
+                reply = await client.call("greeter", "Say.Hello", request, Reply, address=address, timeout=20)
+                heard.add(reply.msg)
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(300):
+                    tasks.start_soon(ask, number)
+    assert heard == {f"Hello {number}" for number in range(300)}
+
+
 async def test_our_client_finds_a_server_by_its_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MICRO_NAMESPACE")
     plugin = loader.load("registry", "memory").cls

@@ -142,7 +142,7 @@ class RPCClient(Client):
             plan = self._plans.get(call, content_type or call.content_type or self.options.content_type)
             head = plan.head.copy()
             if call.metadata:
-                head.update(plan.dialect.metadata(call.metadata))
+                head.update(plan.metadata(call.metadata))
         except BadRequest as error:
             raise attempts.nothing_sent(error) from error.__cause__
         except ValueError as error:

@@ -40,6 +40,7 @@ class Plan:
         "empty",
         "encode",
         "head",
+        "metadata",
         "numbered",
         "pack",
         "refusal",
@@ -53,6 +54,7 @@ class Plan:
         self.numbered = dialect.numbered
         self.timeout_header = dialect.timeout_header
         self.timeout = dialect.timeout
+        self.metadata = dialect.metadata
         self.refusal = dialect.refusal
         self.pack = dialect.pack if dialect.wraps else None
         self.empty = empty_body(codec)
