@@ -1,42 +1,15 @@
-"""Pydantic models, recognised without importing pydantic: whoever has one has imported it.
-
-An annotation that mentions a model (`User`, `list[User]`, `User | Admin`) is pydantic's altogether, by a TypeAdapter. A
-model inside of a dataclass or Struct is given to pydantic by msgspec's hooks.
-"""
+"""JSON of pydantic models: pydantic writes and reads it, and msgspec hands it the models inside of other classes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from micro_core import Buffer, Decode, Encode, UnsupportedType
+from micro_core import Buffer, Decode, Encode
+from micro_schema import is_model
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
-
-
-def is_model(cls: object) -> bool:
-    """Whether it is a class that pydantic made: a BaseModel or a pydantic dataclass."""
-    return isinstance(cls, type) and hasattr(cls, "__pydantic_validator__")
-
-
-def mentions_model(type_: Any) -> bool:
-    """Whether a model stands in the annotation itself, not inside of a class that it names."""
-    if is_model(type_):
-        return True
-    alias = getattr(type_, "__value__", None)  # type X = … of Python 3.12
-    return mentions_model(alias) if alias is not None else any(map(mentions_model, get_args(type_)))
-
-
-def adapter(type_: Any) -> TypeAdapter[Any]:
-    """Pydantic's adapter of an annotation. Raises UnsupportedType."""
-    from pydantic import TypeAdapter
-
-    try:
-        return TypeAdapter(type_)
-    except Exception as error:
-        raise UnsupportedType(f"JSON cannot carry {type_!r}: {error}") from error
 
 
 def dumper(adapter: TypeAdapter[Any]) -> Encode:
@@ -72,22 +45,3 @@ def enc_hook(value: Any) -> Any:
 def dec_hook(type_: type[Any], value: Any) -> Any:
     """A model inside of something else, from what msgspec read."""
     return type_.model_validate_json(msgspec.json.encode(value))
-
-
-def to_builtins(value: Any) -> Any:
-    """Plain dicts, lists and scalars, NaN included."""
-    return msgspec.to_builtins(value, enc_hook=_dump)
-
-
-def _dump(value: Any) -> Any:
-    return value.model_dump()
-
-
-def explain(error: Exception) -> str:
-    """What was wrong and where, on one line: `$.users[0].name` is the path."""
-    errors: Callable[[], list[dict[str, Any]]] | None = getattr(error, "errors", None)
-    if errors is None:
-        return str(error) or type(error).__name__
-    first = errors()[0]
-    path = "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-    return f"{first['msg']} - at `{path}`"
