@@ -39,9 +39,9 @@ def adapter(type_: Any, form: str) -> TypeAdapter[Any]:
 
 
 def to_builtins(value: Any) -> Any:
-    """Plain dicts, lists and scalars, NaN included."""
+    """Plain dicts, lists and scalars, NaN included; nothing for what is neither, such as extensions of msgpack."""
     return msgspec.to_builtins(value, enc_hook=_dump)
 
 
 def _dump(value: Any) -> Any:
-    return value.model_dump()
+    return value.model_dump() if is_model(type(value)) else None
