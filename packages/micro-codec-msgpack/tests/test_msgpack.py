@@ -158,7 +158,7 @@ def codec():
     return MsgpackCodec()
 
 
-@pytest.mark.parametrize(("type_", "value"), CASES, ids=lambda value: repr(value)[:80])
+@pytest.mark.parametrize(("type_", "value"), CASES, ids=lambda value: repr(value).partition(" object at")[0][:80])
 def test_what_is_encoded_is_decoded(codec, type_, value):
     body = codec.encoder(type_)(value)
     assert codec.decoder(type_)(body) == value

@@ -8,7 +8,6 @@ each other. NaN and infinities are refused, for JSON has none, and so is nesting
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -20,12 +19,11 @@ from micro_schema import (
     adapter,
     decoding,
     encoding,
-    has_infinity,
+    holds_infinity,
     mentions_model,
     name_of,
     refusing,
     shape_of,
-    to_builtins,
     unsupported,
 )
 
@@ -48,11 +46,11 @@ class JsonCodec(Codec):
             return _encode_nothing
         if mentions_model(type_):
             model = adapter(type_, "JSON")
-            return _checked_encoder(models.dumper(model), model.dump_python, type_)
+            return _checked_encoder(models.dumper(model), type_, deep=True)
         shape = shape_of(type_, "JSON")
         plain = msgspec.json.Encoder(enc_hook=models.enc_hook).encode
         if shape.floats or shape.unbounded:
-            return _checked_encoder(plain, to_builtins, type_)
+            return _checked_encoder(plain, type_, deep=shape.unbounded)
         return encoding(plain, type_, "JSON")
 
     def decoder(self, type_: Any) -> Decode:  # noqa: D102
@@ -87,18 +85,18 @@ def _decode_nothing(body: Buffer) -> None:
         raise DecodeError(f"this is not the JSON of None: {error}") from error
 
 
-def _checked_encoder(plain: Encode, builtins: Callable[[Any], Any], type_: Any) -> Encode:
+def _checked_encoder(plain: Encode, type_: Any, *, deep: bool) -> Encode:
     """For types that may hold NaN, which msgspec and pydantic write as `null`, or nest without end."""
 
     def encode(value: Any) -> bytes:
         try:
             body = plain(value)
-            refused = b"null" in body and has_infinity(builtins(value))
+            refused = b"null" in body and holds_infinity(value)
         except Exception as error:
             raise unsupported(value, type_, "JSON", error) from error
         if refused:
             raise UnsupportedType(f"JSON has no NaN and no infinity, and this {type(value).__qualname__} holds one")
-        if too_deep(body):
+        if deep and too_deep(body):
             raise UnsupportedType(f"a {type(value).__qualname__} nested deeper than {MAX_DEPTH} levels is not sent")
         return body
 
@@ -131,7 +129,7 @@ def _lenient(type_: Any, shape: Shape) -> Mend:
             return fail(body, error)
         try:
             value = lax(bytes(memoryview(body)))
-            if shape.floats and has_infinity(to_builtins(value)):
+            if shape.floats and holds_infinity(value):
                 raise ValueError("JSON has no NaN and no infinity")
         except Exception as second:
             return fail(body, second)

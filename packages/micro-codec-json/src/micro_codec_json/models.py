@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from micro_core import Buffer, Decode, Encode
-from micro_schema import is_model
+from micro_schema import holds_infinity, is_model
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -23,16 +23,29 @@ def dumper(adapter: TypeAdapter[Any]) -> Encode:
 
 
 def loader(adapter: TypeAdapter[Any]) -> Decode:
-    """Bytes to values; pydantic's own reader takes NaN, so bodies that may hold one are read by msgspec first."""
+    """Bytes to values; pydantic's own reader makes infinities, so bodies that may hold one are for msgspec first."""
     validate = adapter.validate_json
 
     def decode(body: Buffer) -> Any:
         text = body if isinstance(body, bytes) else bytes(body)
-        if b"NaN" in text or b"Infinity" in text:
-            msgspec.json.decode(text)
-        return validate(text)
+        if not (b"NaN" in text or b"Infinity" in text or _may_overflow(text)):
+            return validate(text)
+        msgspec.json.decode(text)
+        value = validate(text)
+        if holds_infinity(value):
+            raise ValueError("JSON has no NaN and no infinity")
+        return value
 
     return decode
+
+
+_DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
+
+
+def _may_overflow(text: bytes) -> bool:
+    """Whether there may be a number above 1.8e308: with an exponent of three digits, or with very many of its own."""
+    plain = text.translate(_DIGITS)
+    return b"e000" in plain or b"e+000" in plain or b"0" * 200 in plain
 
 
 def enc_hook(value: Any) -> Any:

@@ -26,16 +26,16 @@ from micro_schema import (
     decoding,
     encoding,
     has_infinity,
+    may_hold_infinity,
     mentions_model,
     name_of,
     refusing,
     shape_of,
-    to_builtins,
     unsupported,
 )
 
 from micro_codec_msgpack import models
-from micro_codec_msgpack.reading import may_be_too_deep, may_hold_infinity, reader, too_deep
+from micro_codec_msgpack.reading import may_be_too_deep, reader, too_deep
 
 __all__ = ["MAX_DEPTH", "MsgpackCodec", "micro_codec"]
 
@@ -56,12 +56,11 @@ class MsgpackCodec(Codec):
         if type_ is None or type_ is type(None):
             return _encode_nothing
         if mentions_model(type_):
-            dump = models.dumper(adapter(type_, FORM))
-            return _checked_encoder(models.encoder(dump), dump, type_, deep=True)
+            return _checked_encoder(models.dumper(adapter(type_, FORM)), type_, deep=True)
         shape = _shape(type_)
         plain = msgspec.msgpack.Encoder(enc_hook=models.enc_hook).encode
         if shape.floats or shape.unbounded:
-            return _checked_encoder(plain, to_builtins, type_, deep=shape.unbounded)
+            return _checked_encoder(plain, type_, deep=shape.unbounded)
         return encoding(plain, type_, FORM)
 
     def decoder(self, type_: Any) -> Decode:  # noqa: D102
@@ -139,14 +138,17 @@ def _decode_nothing(body: Buffer) -> None:
         raise TypeError(f"Expected a map or nil, got {type(value).__qualname__}")
 
 
-def _checked_encoder(plain: Encode, builtins: Callable[[Any], Any], type_: Any, *, deep: bool) -> Encode:
+_plain = msgspec.msgpack.Decoder().decode
+
+
+def _checked_encoder(plain: Encode, type_: Any, *, deep: bool) -> Encode:
     """For types that may hold NaN or nest without end."""
 
     def encode(value: Any) -> bytes:
         try:
             body = plain(value)
-            refused = may_hold_infinity(body) and has_infinity(builtins(value))
-            endless = deep and may_be_too_deep(body) and too_deep(builtins(value))
+            refused = may_hold_infinity(body) and has_infinity(_plain(body))
+            endless = deep and may_be_too_deep(body) and too_deep(_plain(body))
         except Exception as error:
             raise unsupported(value, type_, FORM, error) from error
         if refused:

@@ -17,15 +17,10 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 
-def dumper(adapter: TypeAdapter[Any]) -> Callable[[Any], Any]:
-    """Values to plain ones; a value that is not of the type is an error instead of pydantic's warning."""
+def dumper(adapter: TypeAdapter[Any]) -> Encode:
+    """Values to bytes; a value that is not of the type is an error instead of pydantic's warning."""
     dump = adapter.dump_python
-    return lambda value: dump(value, by_alias=True, warnings="error")
-
-
-def encoder(dump: Callable[[Any], Any]) -> Encode:
-    """Values to bytes."""
-    return lambda value: _write(dump(value))
+    return lambda value: _write(dump(value, by_alias=True, warnings="error"))
 
 
 def loader(adapter: TypeAdapter[Any]) -> Callable[[Any], Any]:

@@ -15,11 +15,10 @@ speed of C. Only then is it read.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from micro_core import Buffer, Decode
-from micro_schema import MAX_DEPTH, has_infinity
+from micro_schema import MAX_DEPTH, has_infinity, may_hold_infinity
 from msgpack import Unpacker, unpackb
 from msgpack.exceptions import FormatError, OutOfData, StackError
 from msgspec.msgpack import Ext
@@ -28,8 +27,6 @@ FEW = 64
 """Keys of any kind that a map may have."""
 
 _NOT_CONTAINERS = bytes(set(range(256)) - {*range(0x80, 0xA0), *range(0xDC, 0xE0)})
-_float64 = re.compile(rb"\xcb[\x7f\xff]").search  # one each: a pattern that begins with one byte is found quickly
-_float32 = re.compile(rb"\xca[\x7f\xff]").search
 _DATETIME = 3
 """The name that the msgpack package has for reading timestamps as datetimes, in UTC."""
 
@@ -93,11 +90,6 @@ def _hashable(key: Any) -> Any:
     if isinstance(key, dict):
         raise ValueError("a map is the key of another")
     return tuple(map(_hashable, key)) if isinstance(key, list) else key
-
-
-def may_hold_infinity(body: bytes) -> bool:
-    """Whether a NaN or an infinity can be there, since the two bytes with which one begins are."""
-    return _float64(body) is not None or _float32(body) is not None
 
 
 def may_be_too_deep(body: bytes) -> bool:

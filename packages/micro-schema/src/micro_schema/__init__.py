@@ -7,9 +7,9 @@ Texts name the `form`: what the codec writes, "JSON" or "msgpack".
 
 from __future__ import annotations
 
-from micro_schema.checks import MAX_DEPTH, has_infinity
+from micro_schema.checks import MAX_DEPTH, has_infinity, holds_infinity, may_hold_infinity
 from micro_schema.functions import Mend, decoding, encoding, refusing, unsupported
-from micro_schema.models import adapter, is_model, mentions_model, to_builtins
+from micro_schema.models import adapter, is_model, mentions_model
 from micro_schema.problems import problems
 from micro_schema.shape import Shape, name_of, shape_of
 
@@ -21,12 +21,13 @@ __all__ = [
     "decoding",
     "encoding",
     "has_infinity",
+    "holds_infinity",
     "is_model",
+    "may_hold_infinity",
     "mentions_model",
     "name_of",
     "problems",
     "refusing",
     "shape_of",
-    "to_builtins",
     "unsupported",
 ]

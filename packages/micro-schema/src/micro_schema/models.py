@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
 
-import msgspec
 from micro_core import UnsupportedType
 
 if TYPE_CHECKING:
@@ -36,12 +35,3 @@ def adapter(type_: Any, form: str) -> TypeAdapter[Any]:
         return TypeAdapter(type_)
     except Exception as error:
         raise UnsupportedType(f"{form} cannot carry {type_!r}: {error}") from error
-
-
-def to_builtins(value: Any) -> Any:
-    """Plain dicts, lists and scalars, NaN included; nothing for what is neither, such as extensions of msgpack."""
-    return msgspec.to_builtins(value, enc_hook=_dump)
-
-
-def _dump(value: Any) -> Any:
-    return value.model_dump() if is_model(type(value)) else None
