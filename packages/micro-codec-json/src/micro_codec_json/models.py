@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def dumper(adapter: TypeAdapter[Any]) -> Encode:
     """Values to bytes; a value that is not of the type is an error instead of pydantic's warning."""
-    dump = adapter.dump_json
+    dump = adapter.serializer.to_json
 
     def encode(value: Any) -> bytes:
         return dump(value, by_alias=True, warnings="error")
@@ -22,30 +23,34 @@ def dumper(adapter: TypeAdapter[Any]) -> Encode:
     return encode
 
 
-def loader(adapter: TypeAdapter[Any]) -> Decode:
+def loader(adapter: TypeAdapter[Any], *, floats: bool) -> Decode:
     """Bytes to values; pydantic's own reader makes infinities, so bodies that may hold one are for msgspec first."""
-    validate = adapter.validate_json
+    validate = adapter.validator.validate_json
 
     def decode(body: Buffer) -> Any:
-        text = body if isinstance(body, bytes) else bytes(body)
-        if not (b"NaN" in text or b"Infinity" in text or _may_overflow(text)):
+        text = body if type(body) is bytes else bytes(body)
+        if _nan(text) is None and _infinity(text) is None and not (floats and _may_overflow(text)):
             return validate(text)
         msgspec.json.decode(text)
         value = validate(text)
-        if holds_infinity(value):
+        if floats and holds_infinity(value):
             raise ValueError("JSON has no NaN and no infinity")
         return value
 
     return decode
 
 
+_nan, _infinity = re.compile(b"NaN").search, re.compile(b"Infinity").search
 _DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
+
+
+_MANY = b"0" * 200
 
 
 def _may_overflow(text: bytes) -> bool:
     """Whether there may be a number above 1.8e308: with an exponent of three digits, or with very many of its own."""
     plain = text.translate(_DIGITS)
-    return b"e000" in plain or b"e+000" in plain or b"0" * 200 in plain
+    return plain.find(b"e000") >= 0 or plain.find(b"e+000") >= 0 or plain.find(_MANY) >= 0
 
 
 def enc_hook(value: Any) -> Any:

@@ -25,12 +25,12 @@ from micro_schema import (
     adapter,
     decoding,
     encoding,
-    has_infinity,
-    may_hold_infinity,
+    infinity_in,
     mentions_model,
     name_of,
     refusing,
     shape_of,
+    shape_of_model,
     unsupported,
 )
 
@@ -56,9 +56,10 @@ class MsgpackCodec(Codec):
         if type_ is None or type_ is type(None):
             return _encode_nothing
         if mentions_model(type_):
-            return _checked_encoder(models.dumper(adapter(type_, FORM)), type_, deep=True)
-        shape = _shape(type_)
-        plain = msgspec.msgpack.Encoder(enc_hook=models.enc_hook).encode
+            model = adapter(type_, FORM)
+            plain, shape = models.dumper(model), shape_of_model(model)
+        else:
+            plain, shape = msgspec.msgpack.Encoder(enc_hook=models.enc_hook).encode, _shape(type_)
         if shape.floats or shape.unbounded:
             return _checked_encoder(plain, type_, deep=shape.unbounded)
         return encoding(plain, type_, FORM)
@@ -69,7 +70,8 @@ class MsgpackCodec(Codec):
             return decoding(_decode_nothing, refuse)
         if mentions_model(type_):
             model = adapter(type_, FORM)
-            read = reader(floats=True, deep=True, keys=models.names_keys(model))
+            shape = shape_of_model(model)
+            read = reader(floats=shape.floats, deep=shape.unbounded, keys=shape.keys)
             return decoding(_joined(read, models.loader(model)), refuse)
         shape = _shape(type_)
         read = reader(floats=shape.floats, deep=shape.unbounded, keys=shape.keys)
@@ -114,7 +116,7 @@ def _quick_decoder(type_: Any, shape: Shape, careful: Decode) -> Decode:
             body = bytes(body)
         try:
             value = read(body)
-            if write(value) == body and not (floats and may_hold_infinity(body)):
+            if write(value) == body and not (floats and infinity_in(body)):
                 return value
         except Exception:  # noqa: S110
             pass
@@ -147,7 +149,7 @@ def _checked_encoder(plain: Encode, type_: Any, *, deep: bool) -> Encode:
     def encode(value: Any) -> bytes:
         try:
             body = plain(value)
-            refused = may_hold_infinity(body) and has_infinity(_plain(body))
+            refused = infinity_in(body)
             endless = deep and may_be_too_deep(body) and too_deep(_plain(body))
         except Exception as error:
             raise unsupported(value, type_, FORM, error) from error

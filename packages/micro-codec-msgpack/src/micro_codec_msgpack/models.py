@@ -19,18 +19,13 @@ if TYPE_CHECKING:
 
 def dumper(adapter: TypeAdapter[Any]) -> Encode:
     """Values to bytes; a value that is not of the type is an error instead of pydantic's warning."""
-    dump = adapter.dump_python
+    dump = adapter.serializer.to_python
     return lambda value: _write(dump(value, by_alias=True, warnings="error"))
 
 
 def loader(adapter: TypeAdapter[Any]) -> Callable[[Any], Any]:
     """Plain values to values of the type."""
-    return _twice(adapter.validate_python, adapter.validate_json)
-
-
-def names_keys(adapter: TypeAdapter[Any]) -> bool:
-    """Whether the type names keys of a dict that are not texts."""
-    return _names_keys(adapter.core_schema)
+    return _twice(adapter.validator.validate_python, adapter.validator.validate_json)
 
 
 def enc_hook(value: Any) -> Any:
@@ -71,10 +66,3 @@ def _holds_bytes(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_holds_bytes, value)) or any(map(_holds_bytes, value.values()))
     return isinstance(value, bytes) or (isinstance(value, list) and any(map(_holds_bytes, value)))
-
-
-def _names_keys(schema: Any) -> bool:
-    if isinstance(schema, dict):
-        keys = schema["keys_schema"]["type"] if schema.get("type") == "dict" and "keys_schema" in schema else "any"
-        return keys not in ("any", "str") or any(map(_names_keys, schema.values()))
-    return isinstance(schema, list | tuple) and any(map(_names_keys, schema))

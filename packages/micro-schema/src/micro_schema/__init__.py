@@ -7,9 +7,10 @@ Texts name the `form`: what the codec writes, "JSON" or "msgpack".
 
 from __future__ import annotations
 
-from micro_schema.checks import MAX_DEPTH, has_infinity, holds_infinity, may_hold_infinity
+from micro_schema.checks import MAX_DEPTH, has_infinity, holds_infinity, infinity_in, may_hold_infinity
 from micro_schema.functions import Mend, decoding, encoding, refusing, unsupported
 from micro_schema.models import adapter, is_model, mentions_model
+from micro_schema.modelshape import shape_of_model
 from micro_schema.problems import problems
 from micro_schema.shape import Shape, name_of, shape_of
 
@@ -22,6 +23,7 @@ __all__ = [
     "encoding",
     "has_infinity",
     "holds_infinity",
+    "infinity_in",
     "is_model",
     "may_hold_infinity",
     "mentions_model",
@@ -29,5 +31,6 @@ __all__ = [
     "problems",
     "refusing",
     "shape_of",
+    "shape_of_model",
     "unsupported",
 ]

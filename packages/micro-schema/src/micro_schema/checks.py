@@ -23,7 +23,12 @@ def holds_infinity(value: Any) -> bool:
         body = _write(value)
     except Exception:  # an integer of more than 64 bits
         return has_infinity(msgspec.to_builtins(value, enc_hook=_dump))
-    return may_hold_infinity(body) and has_infinity(msgspec.msgpack.decode(body))
+    return infinity_in(body)
+
+
+def infinity_in(body: bytes) -> bool:
+    """Whether a NaN or an infinity is there, in msgpack as msgspec writes it, which has 64 bits for a float."""
+    return _float64(body) is not None and has_infinity(msgspec.msgpack.decode(body))
 
 
 def may_hold_infinity(body: bytes) -> bool:
