@@ -80,6 +80,7 @@ def closure(*names: str) -> set[str]:
     return found
 
 
+TOOLS = ["tools/consul", "tools/h2spec"]
 DOWNSTREAM = ROOT / "downstream" / "micro-registry-example"
 DOWNSTREAM_INSTALL = [
     "python -m venv .venv",
@@ -130,7 +131,7 @@ def types(session: nox.Session) -> None:
     install_all(session, "test", "check", "bench", "docs")
     sources = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("packages/*/src"))]
     session.run("mypy", *sources)
-    session.run("mypy", "tests", "benchmarks", "examples", "docs/_ext", "tools/consul", "tools/h2spec", "noxfile.py")
+    session.run("mypy", "tests", "benchmarks", "examples", "fuzz", "docs/_ext", *TOOLS, "noxfile.py")
     session.run("mypy", "interop")  # alone, since it has a conftest.py of its own
     session.run("mypy", str(DOWNSTREAM / "src"), str(DOWNSTREAM / "tests"), env={"MYPYPATH": str(DOWNSTREAM / "src")})
 
@@ -262,6 +263,13 @@ def bench_discovery(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_codecs(session: nox.Session) -> None:
+    """Encode and decode of 100 B and 10 KB by each codec beside its bare library, with the same typed values."""
+    install_defaults(session, "micro-codec-bytes", "micro-codec-msgpack", groups=("codecs",))
+    session.run("python", str(ROOT / "benchmarks" / "codec_layers.py"), *session.posargs)
+
+
+@nox.session
 def startup(session: nox.Session) -> None:
     """Import times over a bare interpreter, and process start to first served call."""
     install_defaults(session, "micro-registry-memory")
@@ -335,6 +343,13 @@ def h2spec(session: nox.Session) -> None:
     built = session.run("sh", str(ROOT / "tools" / "h2spec" / "build.sh"), external=True, silent=True)
     binary = str(built).strip().splitlines()[-1]
     session.run("python", str(ROOT / "tools" / "h2spec" / "run.py"), binary, *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Random bytes against every decoder, a minute each (`-- --seconds 600 json msgpack`); counts the executions."""
+    install_defaults(session, "micro-codec-bytes", "micro-codec-msgpack", groups=("codecs", "fuzz"))
+    session.run("python", str(ROOT / "fuzz" / "decoders.py"), *session.posargs)
 
 
 @nox.session

@@ -14,7 +14,7 @@ from micro_core.loader import DIRECTORY, DISTRIBUTIONS
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = sorted(folder.name for folder in (ROOT / "packages").iterdir() if folder.is_dir())
-SUPPORT = {"micro-http", "micro-discovery", "micro-messaging"}
+SUPPORT = {"micro-http", "micro-discovery", "micro-messaging", "micro-schema"}
 
 MODULES = {"micro-service": "micro"}
 """Distributions whose module is not called after them."""

@@ -8,15 +8,29 @@ each other. NaN and infinities are refused, for JSON has none, and so is nesting
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 from typing import Any
 
 import msgspec
 from micro_core import Buffer, Codec, Decode, DecodeError, Encode, NoOptions, UnsupportedType, hookimpl
+from micro_schema import (
+    MAX_DEPTH,
+    Mend,
+    Shape,
+    adapter,
+    decoding,
+    encoding,
+    holds_infinity,
+    mentions_model,
+    name_of,
+    refusing,
+    shape_of,
+    shape_of_model,
+    unsupported,
+)
 
 from micro_codec_json import models
-from micro_codec_json.checks import MAX_DEPTH, has_infinity, too_deep
-from micro_codec_json.shape import Shape, name_of, shape_of
+from micro_codec_json.depth import too_deep
 
 __all__ = ["MAX_DEPTH", "JsonCodec", "micro_codec"]
 
@@ -32,29 +46,31 @@ class JsonCodec(Codec):
     def encoder(self, type_: Any) -> Encode:  # noqa: D102
         if type_ is None or type_ is type(None):
             return _encode_nothing
-        if models.mentions_model(type_):
-            adapter = models.adapter(type_)
-            plain, builtins = models.dumper(adapter), adapter.dump_python
-            return _checked_encoder(plain, builtins, type_)
-        shape = shape_of(type_)
-        plain = msgspec.json.Encoder(enc_hook=models.enc_hook).encode
+        if mentions_model(type_):
+            model = adapter(type_, "JSON")
+            plain, shape = models.dumper(model), shape_of_model(model)
+        else:
+            plain, shape = msgspec.json.Encoder(enc_hook=models.enc_hook).encode, shape_of(type_, "JSON", messages=True)
         if shape.floats or shape.unbounded:
-            return _checked_encoder(plain, models.to_builtins, type_)
-        return _encoder(plain, type_)
+            return _checked_encoder(plain, type_, deep=shape.unbounded)
+        return encoding(plain, type_, "JSON")
 
     def decoder(self, type_: Any) -> Decode:  # noqa: D102
         if type_ is None or type_ is type(None):
             return _decode_nothing
-        if models.mentions_model(type_):
-            return _deep_decoder(models.loader(models.adapter(type_)), _fail(type_))
-        shape = shape_of(type_)
+        if mentions_model(type_):
+            model = adapter(type_, "JSON")
+            shape = shape_of_model(model)
+            read, refuse = models.loader(model, floats=shape.floats), refusing(type_, "JSON")
+            return _deep_decoder(read, refuse) if shape.unbounded else decoding(read, refuse)
+        shape = shape_of(type_, "JSON", messages=True)
         try:
             plain = msgspec.json.Decoder(type_, dec_hook=models.dec_hook).decode
         except Exception as error:
             raise UnsupportedType(f"JSON cannot carry {name_of(type_)}: {error}") from error
-        mend = _lenient(type_, shape) if shape.integers else _fail(type_)
+        mend = _lenient(type_, shape) if shape.integers else refusing(type_, "JSON")
         return (
-            _deep_decoder(_copying(plain) if shape.raw else plain, mend) if shape.unbounded else _decoder(plain, mend)
+            _deep_decoder(_copying(plain) if shape.raw else plain, mend) if shape.unbounded else decoding(plain, mend)
         )
 
 
@@ -74,55 +90,29 @@ def _decode_nothing(body: Buffer) -> None:
         raise DecodeError(f"this is not the JSON of None: {error}") from error
 
 
-def _encoder(plain: Encode, type_: Any) -> Encode:
-    def encode(value: Any) -> bytes:
-        try:
-            return plain(value)
-        except Exception as error:
-            raise _unsupported(value, type_, error) from error
-
-    return encode
+_null = re.compile(b"null").search  # `in` first takes the text for a number, which costs more than the search
 
 
-def _checked_encoder(plain: Encode, builtins: Callable[[Any], Any], type_: Any) -> Encode:
+def _checked_encoder(plain: Encode, type_: Any, *, deep: bool) -> Encode:
     """For types that may hold NaN, which msgspec and pydantic write as `null`, or nest without end."""
 
     def encode(value: Any) -> bytes:
         try:
             body = plain(value)
-            refused = b"null" in body and has_infinity(builtins(value))
+            refused = _null(body) is not None and holds_infinity(value)
         except Exception as error:
-            raise _unsupported(value, type_, error) from error
+            raise unsupported(value, type_, "JSON", error) from error
         if refused:
             raise UnsupportedType(f"JSON has no NaN and no infinity, and this {type(value).__qualname__} holds one")
-        if too_deep(body):
+        if deep and too_deep(body):
             raise UnsupportedType(f"a {type(value).__qualname__} nested deeper than {MAX_DEPTH} levels is not sent")
         return body
 
     return encode
 
 
-def _unsupported(value: Any, type_: Any, error: Exception) -> UnsupportedType:
-    what = f"this {type(value).__qualname__} cannot be written as JSON of {_name(type_)}"
-    return UnsupportedType(f"{what}: {models.explain(error)}")
-
-
-Mend = Callable[[Buffer, Exception], Any]
-"""What is done about bytes that were refused: read them in another way, or raise DecodeError."""
-
-
-def _decoder(plain: Decode, mend: Mend) -> Decode:
-    def decode(body: Buffer) -> Any:
-        try:
-            return plain(body)
-        except Exception as error:
-            return mend(body, error)
-
-    return decode
-
-
 def _deep_decoder(plain: Decode, mend: Mend) -> Decode:
-    decode = _decoder(plain, mend)
+    decode = decoding(plain, mend)
 
     def decode_checked(body: Buffer) -> Any:
         if too_deep(body):
@@ -137,36 +127,23 @@ def _copying(plain: Decode) -> Decode:
     return lambda body: plain(bytes(memoryview(body)))
 
 
-def _fail(type_: Any) -> Mend:
-    def fail(body: Buffer, error: Exception) -> Any:
-        if isinstance(error, RecursionError):
-            raise DecodeError(f"nested deeper than {MAX_DEPTH} levels") from error
-        raise DecodeError(f"this is not the JSON of {_name(type_)}: {models.explain(error)}") from error
-
-    return fail
-
-
 def _lenient(type_: Any, shape: Shape) -> Mend:
     """Reads quoted integers (WIRE §5.2), after the strict reading has failed over one."""
     lax = msgspec.json.Decoder(type_, strict=False, dec_hook=models.dec_hook).decode
-    fail = _fail(type_)
+    fail = refusing(type_, "JSON")
 
     def mend(body: Buffer, error: Exception) -> Any:
         if not (isinstance(error, msgspec.ValidationError) and "`int" in str(error) and "got `str`" in str(error)):
             return fail(body, error)
         try:
             value = lax(bytes(memoryview(body)))
-            if shape.floats and has_infinity(models.to_builtins(value)):
+            if shape.floats and holds_infinity(value):
                 raise ValueError("JSON has no NaN and no infinity")
         except Exception as second:
             return fail(body, second)
         return value
 
     return mend
-
-
-def _name(type_: Any) -> str:
-    return type_.__qualname__ if isinstance(type_, type) and not hasattr(type_, "__args__") else repr(type_)
 
 
 @hookimpl

@@ -19,8 +19,8 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from micro_schema.misfit import MOST, Misfit, expected
 
-from micro_codec_json.misfit import MOST, Misfit, expected
 from micro_codec_json.scalars import READERS, WRITERS, Read, Write, enum
 from micro_codec_json.wellknown import FORMS, Form
 

@@ -1,51 +1,26 @@
-"""Pydantic models and protobuf messages, recognised without importing either: whoever has one has imported it.
+"""JSON of what is not msgspec's: pydantic writes and reads its models, `messages` protobuf's messages.
 
-An annotation that mentions a model (`User`, `list[User]`, `User | Admin`) is pydantic's altogether, by a TypeAdapter. A
-model inside of a dataclass or Struct is given to pydantic by msgspec's hooks, and so are messages, wherever they stand.
+Msgspec hands them what stands inside of other classes; a message also where it stands alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 from functools import cache
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from micro_core import Buffer, Decode, Encode, UnsupportedType
+from micro_core import Buffer, Decode, Encode
 from micro_core.codec import is_protobuf
-
-from micro_codec_json.misfit import Misfit
+from micro_schema import holds_infinity, is_model
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 
-def is_model(cls: object) -> bool:
-    """Whether it is a class that pydantic made: a BaseModel or a pydantic dataclass."""
-    return isinstance(cls, type) and hasattr(cls, "__pydantic_validator__")
-
-
-def mentions_model(type_: Any) -> bool:
-    """Whether a model stands in the annotation itself, not inside of a class that it names."""
-    if is_model(type_):
-        return True
-    alias = getattr(type_, "__value__", None)  # type X = … of Python 3.12
-    return mentions_model(alias) if alias is not None else any(map(mentions_model, get_args(type_)))
-
-
-def adapter(type_: Any) -> TypeAdapter[Any]:
-    """Pydantic's adapter of an annotation. Raises UnsupportedType."""
-    from pydantic import TypeAdapter
-
-    try:
-        return TypeAdapter(type_)
-    except Exception as error:
-        raise UnsupportedType(f"JSON cannot carry {type_!r}: {error}") from error
-
-
 def dumper(adapter: TypeAdapter[Any]) -> Encode:
     """Values to bytes; a value that is not of the type is an error instead of pydantic's warning."""
-    dump = adapter.dump_json
+    dump = adapter.serializer.to_json
 
     def encode(value: Any) -> bytes:
         return dump(value, by_alias=True, warnings="error")
@@ -53,17 +28,34 @@ def dumper(adapter: TypeAdapter[Any]) -> Encode:
     return encode
 
 
-def loader(adapter: TypeAdapter[Any]) -> Decode:
-    """Bytes to values; pydantic's own reader takes NaN, so bodies that may hold one are read by msgspec first."""
-    validate = adapter.validate_json
+def loader(adapter: TypeAdapter[Any], *, floats: bool) -> Decode:
+    """Bytes to values; pydantic's own reader makes infinities, so bodies that may hold one are for msgspec first."""
+    validate = adapter.validator.validate_json
 
     def decode(body: Buffer) -> Any:
-        text = body if isinstance(body, bytes) else bytes(body)
-        if b"NaN" in text or b"Infinity" in text:
-            msgspec.json.decode(text)
-        return validate(text)
+        text = body if type(body) is bytes else bytes(body)
+        if _nan(text) is None and _infinity(text) is None and not (floats and _may_overflow(text)):
+            return validate(text)
+        msgspec.json.decode(text)
+        value = validate(text)
+        if floats and holds_infinity(value):
+            raise ValueError("JSON has no NaN and no infinity")
+        return value
 
     return decode
+
+
+_nan, _infinity = re.compile(b"NaN").search, re.compile(b"Infinity").search
+_DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
+
+
+_MANY = b"0" * 200
+
+
+def _may_overflow(text: bytes) -> bool:
+    """Whether there may be a number above 1.8e308: with an exponent of three digits, or with very many of its own."""
+    plain = text.translate(_DIGITS)
+    return plain.find(b"e000") >= 0 or plain.find(b"e+000") >= 0 or plain.find(_MANY) >= 0
 
 
 def enc_hook(value: Any) -> Any:
@@ -87,24 +79,3 @@ def _messages() -> Any:
     from micro_codec_json import messages
 
     return messages
-
-
-def to_builtins(value: Any) -> Any:
-    """Plain dicts, lists and scalars, NaN included."""
-    return msgspec.to_builtins(value, enc_hook=_dump)
-
-
-def _dump(value: Any) -> Any:
-    return value.model_dump() if is_model(type(value)) else enc_hook(value)
-
-
-def explain(error: Exception) -> str:
-    """What was wrong and where, on one line: `$.users[0].name` is the path."""
-    if isinstance(error.__cause__, Misfit):
-        return error.__cause__.within(str(error))
-    errors: Callable[[], list[dict[str, Any]]] | None = getattr(error, "errors", None)
-    if errors is None:
-        return str(error) or type(error).__name__
-    first = errors()[0]
-    path = "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-    return f"{first['msg']} - at `{path}`"

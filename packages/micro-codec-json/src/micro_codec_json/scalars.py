@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
-
-from micro_codec_json.misfit import Misfit, expected
+from micro_schema.misfit import Misfit, expected
 
 Read = Callable[[Any], Any]
 Write = Callable[[Any], Any]

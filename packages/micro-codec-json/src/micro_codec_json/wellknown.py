@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import struct_pb2, wrappers_pb2
+from micro_schema.misfit import Misfit, expected
 
-from micro_codec_json.misfit import Misfit, expected
 from micro_codec_json.scalars import READERS, WRITERS, Write, write_double
 
 

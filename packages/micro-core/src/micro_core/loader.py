@@ -62,6 +62,7 @@ DIRECTORY = "docs/plugins/directory.md"
 DISTRIBUTIONS: Mapping[str, str] = MappingProxyType(
     {
         "application/json": "micro-codec-json",
+        "application/msgpack": "micro-codec-msgpack",
         "application/octet-stream": "micro-codec-bytes",
         "application/protobuf": "micro-codec-proto",
     }

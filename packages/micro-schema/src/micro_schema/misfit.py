@@ -1,4 +1,4 @@
-"""What is wrong with JSON that is meant to be a message."""
+"""What is wrong with a value that is not read by msgspec or pydantic, but by us."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MOST = 20
 
 
 class Misfit(ValueError):
-    """What of a JSON value does not fit: pairs of a path, such as `.users[3].email`, and a sentence."""
+    """What of a value does not fit: pairs of a path, such as `.users[3].email`, and a sentence."""
 
     def __init__(self, *problems: tuple[str, str]) -> None:
         super().__init__(problems)
@@ -21,18 +21,18 @@ class Misfit(ValueError):
         return tuple((step + path, text) for path, text in self.problems)
 
     def __str__(self) -> str:
-        return self.at("$")
+        return self.at("")
 
     def at(self, place: str) -> str:
-        """All of them on one line; `place` is the path of the message."""
-        return "; ".join(f"{text} - at `{place}{path}`" for path, text in self.problems)
-
-    def within(self, text: str) -> str:
-        """As `at`, by the text of the error that msgspec made of this one: its own, and the message's path behind."""
-        place = text.removeprefix(str(self)).removeprefix(" - at `").removesuffix("`")
-        return self.at(place or "$")
+        """All of them on one line; `place` is the path of the value."""
+        return "; ".join(located(f"{place}{path}".removeprefix("."), text) for path, text in self.problems)
 
 
 def expected(what: str, value: Any) -> Misfit:
     """The misfit of a value of another kind."""
     return Misfit(("", f"Expected `{what}`, got `{'null' if value is None else type(value).__name__}`"))
+
+
+def located(path: str, text: str) -> str:
+    """One problem, for people."""
+    return f"{path}: {text}" if path else text
