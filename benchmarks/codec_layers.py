@@ -30,6 +30,7 @@ BATCH = 0.001
 """Seconds of one batch, at least."""
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 NATIVE = (bytes, bytearray, datetime)
+TAGS = ["red", "large"]
 
 
 @dataclass
@@ -87,7 +88,7 @@ class OrderModel(pydantic.BaseModel):
 
 def line(number: int) -> dict[str, Any]:
     """The fields of a line."""
-    return {"sku": f"sku-{number:05}", "count": number, "note": "by the door, please; ring twice", "tags": ["red", "large"]}
+    return {"sku": f"sku-{number:05}", "count": number, "note": "by the door; ring twice, please", "tags": TAGS}
 
 
 def reading(number: int) -> dict[str, Any]:
