@@ -175,6 +175,8 @@ def answer(node: Spoken, domain: str, asked: Asked) -> bytes | None:
     """The answer to a question for its service, or for itself; None where there is nothing to say."""
     service, address, text = node.records(domain, _TTL)
     if asked.name == f"{node.service}.{domain}.":
+        if asked.kind not in (PTR, ANY):
+            return None
         return _packet(ANSWER, asked.id, asked, [node.pointer(domain), service, address, text])
     records = {SRV: [service, address], TXT: [text], ANY: [service, address, text]}.get(asked.kind)
     return None if records is None else _packet(ANSWER, asked.id, asked, records)
