@@ -146,7 +146,7 @@ class GoListener:
             if None in self._names:
                 self.want(service, now)
         for one in told:
-            name = self._wanted(one.instance)
+            name = None if one.beats and self._beats else self._wanted(one.instance)
             if name is not None:
                 self._take(link, source, one, name, now)
 
@@ -188,15 +188,13 @@ class GoListener:
     def _read(self, link: str, source: str, told: Told, now: float) -> Place | None:
         where = (source, told.instance)
         try:
-            record, beats, size = read_text(told.text)
+            record, size = read_text(told.text)
             if not told.instance.endswith(f".{record.name}"):
                 raise BadRecord(f"it is of {record.name!r}")
         except BadRecord as error:
             if where not in self._bad and len(self._bad) < _MAX_BAD:
                 self._bad.add(where)
                 log.warning("a record of %s from %s is left out: %s", told.instance[:255], source, error)
-            return None
-        if beats and self._beats:
             return None
         if where in self._places:
             self._drop(where)
