@@ -116,7 +116,7 @@ class TestOptions:
                 "",
                 {"MICRO_REGISTRY_MDNS_INTERFACE": "lo"},
                 "MICRO_REGISTRY_MDNS_INTERFACE in the environment: registry 'mdns': unknown option 'interface'; "
-                "known are interfaces, port; did you mean 'interfaces'?",
+                "known are dns_sd, go_micro, interfaces, port; did you mean 'interfaces'?",
                 id="unknown-in-environment",
             ),
             pytest.param(

@@ -83,8 +83,8 @@ def test_what_go_says_of_a_node_is_read(release: str) -> None:
                 continue  # every server of v1.18 subscribes, too
             assert (told.instance, told.domain) == (f"{ID}.go.micro.srv.greeter", RELEASES[release])
             assert (told.address, told.leaves, listed) == ("127.0.0.1:7001", leaves, [])
-            found, beats, _ = read_text(told.text)
-            assert (found.name, found.version, beats) == ("go.micro.srv.greeter", "1.2.3", False)
+            found, _ = read_text(told.text)
+            assert (found.name, found.version, told.beats) == ("go.micro.srv.greeter", "1.2.3", False)
             assert found.metadata["registry"] == "mdns"
             assert {endpoint.name for endpoint in found.endpoints} >= {"Say.Hello", "Say.Chat"}
 
@@ -572,6 +572,13 @@ def test_texts_that_nobody_wants_are_not_even_unpacked(monkeypatch: pytest.Monke
     reader = heard_by_a_reader()
     monkeypatch.setattr(go_listener, "read_text", lambda text: pytest.fail("it was read"))
     reader.receive(LO, ("10.0.0.1", PORT), told(hexed(b"{}"), "y.other.micro."), 1.0)
+
+
+def test_records_of_ordinary_dns_sd_are_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    reader = alone()
+    reader.watch(0.0, None)
+    reader.receive(LO, (LO, PORT), told(hexed(b"{}"), "printer._ipp._tcp.local."), 1.0)
+    assert (ids(reader, None), caplog.text) == ([], "")
 
 
 def test_a_flood_of_nodes_and_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,7 @@ class GoListener:
         self._bytes = 0
         self._bad: set[tuple[str, str]] = set()
         self._sweep_due = NEVER
+        self._check_due = NEVER
 
     def add_link(self, link: str, now: float) -> None:
         """A link came up: everything is asked anew."""
@@ -100,6 +101,7 @@ class GoListener:
 
     def extend(self, seconds: float) -> None:
         """We were held up ourselves: everybody gets that time in addition."""
+        self._check_due += seconds
         for place in self._places.values():
             place.check += seconds
 
@@ -144,7 +146,7 @@ class GoListener:
             if None in self._names:
                 self.want(service, now)
         for one in told:
-            name = self._wanted(one.instance)
+            name = None if one.beats and self._beats else self._wanted(one.instance)
             if name is not None:
                 self._take(link, source, one, name, now)
 
@@ -186,15 +188,13 @@ class GoListener:
     def _read(self, link: str, source: str, told: Told, now: float) -> Place | None:
         where = (source, told.instance)
         try:
-            record, beats, size = read_text(told.text)
+            record, size = read_text(told.text)
             if not told.instance.endswith(f".{record.name}"):
                 raise BadRecord(f"it is of {record.name!r}")
         except BadRecord as error:
             if where not in self._bad and len(self._bad) < _MAX_BAD:
                 self._bad.add(where)
                 log.warning("a record of %s from %s is left out: %s", told.instance[:255], source, error)
-            return None
-        if beats and self._beats:
             return None
         if where in self._places:
             self._drop(where)
@@ -220,9 +220,11 @@ class GoListener:
             if known.due <= now and self._links:
                 self._asked(name, known, now)
                 yield from self._ask([f"{LIST if name is None else name}.{domain}." for domain in DOMAINS], PTR)
-        for where, place in list(self._places.items()):
-            if place.check <= now:
-                yield from self._check(where, place, now)
+        if self._check_due <= now:
+            for where, place in list(self._places.items()):
+                if place.check <= now:
+                    yield from self._check(where, place, now)
+            self._check_due = min((place.check for place in self._places.values()), default=NEVER)
 
     def _asked(self, name: str | None, known: Name, now: float) -> None:
         known.asked, known.stage = now, known.stage + 1
@@ -231,6 +233,7 @@ class GoListener:
             known.due = now + FIRST_ASKS[known.stage]
         else:
             known.due = now + (ASK if of_name else QUIET_ASK) * self._rng.uniform(0.9, 1.1)
+        self._check_due = min(self._check_due, now + ANSWERED)
         for place in of_name:
             if name is not None or place.known.record.name not in self._names:
                 place.check = min(place.check, now + ANSWERED)
@@ -260,7 +263,7 @@ class GoListener:
     def next_due(self) -> float:
         """When `poll` has something to do."""
         asks = min((known.due for known in self._names.values()), default=NEVER) if self._links else NEVER
-        return min(self._sweep_due, asks, min((place.check for place in self._places.values()), default=NEVER))
+        return min(self._sweep_due, asks, self._check_due)
 
     def nodes(self) -> dict[Key, Known]:
         """Every node that is listed; of several addresses that claim one, the first keeps it."""

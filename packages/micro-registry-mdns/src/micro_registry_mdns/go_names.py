@@ -18,8 +18,9 @@ Nothing here tells of a crash: Go Micro asks again every minute or two and leave
 every ASK for names that somebody looks up or watches; a node that was silent is asked by its own name CHECKS times
 before it is dropped. A goodbye is believed from the address alone that the node was heard from.
 
-Nodes of ours are announced here for Go, and their texts say so: whoever knows beats (`protocol`) passes over them, and
-says in its questions that it does, by a record behind the question, so that they are not answered in vain.
+Nodes of ours are announced here for Go, and their weight says so, which Go does not look at: whoever knows beats
+(`protocol`) passes over them, and says in its questions that it does, by a record behind the question, so that they are
+not answered in vain.
 
 `GoResponder` is what we say, `GoListener` what we heard and ask.
 """
@@ -81,7 +82,10 @@ REPLIES = 500.0
 _TTL = 120
 _ANNOUNCEMENT = 0x8000
 _LIST_PORT = 9999
-_BEATS = "Beats"
+_WEIGHT, _BEATS = 1, 2
+"""The weight of a node, and of one that beats."""
+_OTHERS = ("._tcp", "._udp")
+"""What ordinary DNS-SD puts before the domain."""
 _LISTS = tuple(f"{LIST}.{domain}." for domain in DOMAINS)
 
 
@@ -103,12 +107,13 @@ class Spoken:
     host: str
     port: int
     text: bytes
+    weight: int
 
     def records(self, domain: str, ttl: int) -> list[bytes]:
         """SRV, address and TXT."""
         name, target = encode_name(f"{self.instance}.{domain}."), encode_name(_target(self.host))
         return [
-            _record(name, SRV, ttl, struct.pack(">HHH", 10, 1, self.port) + target),
+            _record(name, SRV, ttl, struct.pack(">HHH", 10, self.weight, self.port) + target),
             _address(target, self.host, ttl),
             _record(name, TXT, ttl, self.text),
         ]
@@ -134,10 +139,10 @@ def spoken(record: ServiceRecord, *, beats: bool = False) -> Spoken:
     for domain in DOMAINS:
         encode_name(f"{instance}.{domain}.")
         encode_name(f"{record.name}.{LIST}.{domain}.")
-    return Spoken(record.name, instance, host, int(port), _text(record, beats))
+    return Spoken(record.name, instance, host, int(port), _text(record), _BEATS if beats else _WEIGHT)
 
 
-def _text(record: ServiceRecord, beats: bool) -> bytes:
+def _text(record: ServiceRecord) -> bytes:
     """The TXT data; without endpoints, which nobody needs for a call, where all would not fit."""
     text = b""
     for endpoints in (plain_endpoints(record), []):
@@ -146,7 +151,6 @@ def _text(record: ServiceRecord, beats: bool) -> bytes:
             "Version": record.version,
             "Endpoints": endpoints,
             "Metadata": dict(record.nodes[0].metadata),
-            **({_BEATS: True} if beats else {}),
         }
         body = json.dumps(plain, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
         text = to_strings(zlib.compress(body, 6).hex().encode())
@@ -175,6 +179,8 @@ def answer(node: Spoken, domain: str, asked: Asked) -> bytes | None:
     """The answer to a question for its service, or for itself; None where there is nothing to say."""
     service, address, text = node.records(domain, _TTL)
     if asked.name == f"{node.service}.{domain}.":
+        if asked.kind not in (PTR, ANY):
+            return None
         return _packet(ANSWER, asked.id, asked, [node.pointer(domain), service, address, text])
     records = {SRV: [service, address], TXT: [text], ANY: [service, address, text]}.get(asked.kind)
     return None if records is None else _packet(ANSWER, asked.id, asked, records)
@@ -185,7 +191,7 @@ def listing(service: str, host: str, domain: str, asked: Asked) -> bytes:
     entry, target = encode_name(f"{service}.{LIST}.{domain}."), encode_name(_target(host))
     records = [
         _record(encode_name(f"{LIST}.{domain}."), PTR, _TTL, entry),
-        _record(entry, SRV, _TTL, struct.pack(">HHH", 10, 1, _LIST_PORT) + target),
+        _record(entry, SRV, _TTL, struct.pack(">HHH", 10, _WEIGHT, _LIST_PORT) + target),
         _record(target, A, _TTL, bytes(4)),
         _record(entry, TXT, _TTL, b""),
     ]
@@ -227,13 +233,14 @@ def asked_in(packet: DNSIncoming, *, beats: bool) -> list[Asked]:
 
 
 class Told(NamedTuple):
-    """One node that a packet tells of; `leaves`: it says goodbye."""
+    """One node that a packet tells of; `leaves`: it says goodbye; `beats`: it is told of by beats, too."""
 
     instance: str
     domain: str
     address: str
     text: bytes
     leaves: bool
+    beats: bool
 
 
 def told_in(packet: DNSIncoming) -> tuple[list[Told], list[str]]:
@@ -243,10 +250,11 @@ def told_in(packet: DNSIncoming) -> tuple[list[Told], list[str]]:
     hosts = {record.name: record.address for record in reversed(records) if isinstance(record, DNSAddress)}
     texts = {record.name: record for record in records if isinstance(record, DNSText)}
     nodes = [
-        Told(instance, domain, address, texts[name].text, not texts[name].ttl)
+        Told(instance, domain, address, texts[name].text, not texts[name].ttl, service.weight == _BEATS)
         for name, service in services.items()
         if name in texts
         and (instance := within(name, domain := domain_of(name)))
+        and not instance.endswith(_OTHERS)
         and (address := _dialled(hosts.get(service.server), service.port))
     ]
     listed = [
@@ -276,14 +284,11 @@ def _dialled(packed: bytes | None, port: int) -> str:
     return f"{ip}:{port}" if ip.version == 4 else f"[{ip}]:{port}"
 
 
-def read_text(text: bytes) -> tuple[ServiceRecord, bool, int]:
-    """A record without nodes but with the node's metadata, whether the node beats, and the bytes of its JSON.
-
-    Raises BadRecord.
-    """
+def read_text(text: bytes) -> tuple[ServiceRecord, int]:
+    """A record without nodes but with the node's metadata, and the bytes of its JSON. Raises BadRecord."""
     try:
         packed = bytes.fromhex(from_strings(text).decode("ascii"))
     except ValueError:
         raise BadRecord("its text is no hex") from None
     plain, size = unpack(packed)
-    return read_record(plain), plain.get(_BEATS) is True, size
+    return read_record(plain), size

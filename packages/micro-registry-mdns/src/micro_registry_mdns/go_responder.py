@@ -40,6 +40,10 @@ class GoLink:
     answers: list[tuple[bytes, tuple[str, int]]] = field(default_factory=list)
     left: float = 4 * REPLIES
 
+    def shows(self, node: Spoken) -> bool:
+        """Whether a node is told of here: one at a loopback address on the loopback interface alone."""
+        return self.loopback or not packets.is_loopback(node.host)
+
     def may_answer(self, now: float) -> bool:
         """Whether one more answer is within bounds; counts it."""
         self.left = min(4 * REPLIES, self.left + (now - self.filled) * REPLIES)
@@ -56,12 +60,13 @@ class GoResponder:
     def __init__(self, *, beats: bool) -> None:
         self._beats = beats
         self._nodes: dict[Key, Spoken] = {}
+        self._named: dict[str, list[Key]] = {}
         self._links: dict[str, GoLink] = {}
 
     def add_link(self, link: str, now: float) -> None:
         """A link came up: everything is announced on it."""
         state = self._links[link] = GoLink(packets.is_loopback(link), now)
-        state.due = dict.fromkeys(self._visible(state), (0, now))
+        state.due = {key: (0, now) for key, node in self._nodes.items() if state.shows(node)}
 
     def remove_link(self, link: str) -> None:
         """A link went down."""
@@ -76,9 +81,12 @@ class GoResponder:
             self.deregister(key)
             log.warning("Go Micro will not find node %s of %s by mdns: %s", key[1], key[0], error)
             return
+        if self._nodes.get(key) is None:
+            for name in (node.service, node.instance):
+                self._named.setdefault(name, []).append(key)
         self._nodes[key] = node
         for state in self._links.values():
-            if state.loopback or not packets.is_loopback(node.host):
+            if state.shows(node):
                 state.due[key] = (0, now)
 
     def deregister(self, key: Key) -> None:
@@ -86,35 +94,35 @@ class GoResponder:
         node = self._nodes.pop(key, None)
         if node is None:
             return
+        for name in (node.service, node.instance):
+            self._named[name].remove(key)
+            if not self._named[name]:
+                del self._named[name]
         for state in self._links.values():
             state.due.pop(key, None)
-            if state.loopback or not packets.is_loopback(node.host):
+            if state.shows(node):
                 state.leaving.append(node)
 
     def heard(self, link: str, source: tuple[str, int], asked: Iterable[Asked], now: float) -> None:
         """Answers questions."""
         state = self._links[link]
-        for one in asked:
+        for one in dict.fromkeys(asked):
             for packet in self._answers(state, one):
-                if state.may_answer(now):
-                    state.answers.append((packet, source))
+                if not state.may_answer(now):
+                    return
+                state.answers.append((packet, source))
 
     def _answers(self, state: GoLink, asked: Asked) -> Iterator[bytes]:
         domain = domain_of(asked.name)
         name = within(asked.name, domain)
-        nodes = [self._nodes[key] for key in self._visible(state)] if name else []
         if name == LIST and asked.kind in (PTR, ANY):
-            hosts = {node.service: node.host for node in nodes}
+            hosts = {node.service: node.host for node in self._nodes.values() if state.shows(node)}
             yield from (listing(service, host, domain, asked) for service, host in hosts.items())
-            return
-        for node in nodes:
-            if node.instance == name or (node.service == name and asked.kind in (PTR, ANY)):
-                packet = answer(node, domain, asked)
-                if packet is not None:
-                    yield packet
-
-    def _visible(self, state: GoLink) -> list[Key]:
-        return [key for key, node in self._nodes.items() if state.loopback or not packets.is_loopback(node.host)]
+        for key in self._named.get(name, ()):
+            node = self._nodes[key]
+            packet = answer(node, domain, asked) if state.shows(node) else None
+            if packet is not None:
+                yield packet
 
     def poll(self, now: float) -> Iterator[Out]:
         """The packets that are due."""
