@@ -30,6 +30,7 @@ BATCH = 0.001
 """Seconds of one batch, at least."""
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 NATIVE = (bytes, bytearray, datetime)
+TAGS = ["red", "large"]
 
 
 @dataclass
@@ -87,7 +88,7 @@ class OrderModel(pydantic.BaseModel):
 
 def line(number: int) -> dict[str, Any]:
     """The fields of a line."""
-    return {"sku": f"sku-{number:05}", "count": number, "note": "by the door, please", "tags": ["red", "large"]}
+    return {"sku": f"sku-{number:05}", "count": number, "note": "by the door; ring twice, please", "tags": TAGS}
 
 
 def reading(number: int) -> dict[str, Any]:
@@ -162,10 +163,10 @@ def packed_model_case(name: str, type_: Any, value: Any) -> Case:
 
 def cases() -> list[Case]:
     """Every row of the table."""
-    small, large = Line(**line(7)), Order(1, [Line(**line(number)) for number in range(100)])
+    small, large = Line(**line(7)), Order(1, [Line(**line(number)) for number in range(104)])
     point, series = Reading(**reading(6)), Series(1, [Reading(**reading(number)) for number in range(105)])
     model = LineModel(**line(7))
-    models = OrderModel(id=1, lines=[LineModel(**line(number)) for number in range(100)])
+    models = OrderModel(id=1, lines=[LineModel(**line(number)) for number in range(104)])
     return [
         json_case("json, texts and integers", Line, small),
         json_case("json, texts and integers", Order, large),

@@ -195,7 +195,7 @@ BAD = [
     (Model, b'{"name":"x","Ratio":-1.5E+00400}', "out of range"),
     (Model, b'{"name":"x","Ratio":%se99}' % (b"7" * 250), "out of range"),
     (Model, b'{"name":"x","Ratio":%s.5}' % (b"7" * 400), "out of range"),
-    (Model, b'{"name":"x","Ratio":%s}' % (b"7" * 400), "no infinity"),
+    (Model, b'{"name":"x","Ratio":%s}' % (b"7" * 400), "no infinity|valid number"),
     (Model, b'{"name":"x","new":NaN}', "malformed"),
     (list[Model], b'[{"name":"x"},{"name":[]}]', r": \[1\]\.name: "),
     (Model, b"", ""),
