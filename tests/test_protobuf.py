@@ -269,7 +269,7 @@ async def test_a_reply_of_another_type_is_a_decode_error_and_one_that_cannot_be_
         async def nothing(self) -> Old: ...
 
     async with world() as it:
-        with pytest.raises(micro.errors.DecodeError, match=r"the reply of greeter Say\.Nothing .*cannot be read as .*Old"):
+        with pytest.raises(micro.errors.DecodeError, match="is not the protobuf of Old"):
             await it.client.proxy(Wrong, "greeter", name="Say").nothing()
         with pytest.raises(micro.errors.InternalServerError, match=r"reply of Say\.Lacking cannot be encoded.*name"):
             await it.say.lacking(Request())

@@ -200,6 +200,7 @@ BAD = [
     (Everything, b'{"anything":5}', r": anything: "),
     (Old, b"{}", r": name: Object missing required field"),
     (Old, b'{"name":"x","children":[{}]}', r": children\[0\]\.name: "),
+    (Old, b'{"name":"x","children":[{"name":"y","labels":{"a":"b"}},{}]}', r": children\[1\]\.name: "),
     (list[Request], b'[{},{"name":[]}]', r": \[1\]\.name: Expected `string`, got `list`"),
     (Team, b'{"users":[{},{"tags":[1]}]}', r": users\[1\]\.tags\[0\]: Expected `string`, got `int`"),
     (Team, b'{"users":[],"lead":{"name":1}}', r": lead\.name: "),

@@ -190,3 +190,11 @@ def test_a_forged_length_reserves_nothing():
         "assert grown < 16 * 1024, grown"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_map_in_front_of_what_is_lacking_does_not_end_the_process(codec):
+    value = Old(name="x", children=[Old(name="y", labels={"a": "b"}), Old()])
+    with pytest.raises(DecodeError, match=r"Old: it lacks children\[1\]\.name$"):
+        codec.decoder(Old)(value.SerializePartialToString())
+    with pytest.raises(UnsupportedType, match=r"it lacks children\[1\]\.name$"):
+        codec.encoder(Old)(value)

@@ -19,6 +19,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from micro_schema import lacking
 from micro_schema.misfit import MOST, Misfit, expected
 
 from micro_codec_json.scalars import READERS, WRITERS, Read, Write, enum
@@ -36,9 +37,9 @@ def message_of(cls: type[Message], value: Any) -> Message:
     """The message that a JSON value describes. Raises Misfit with everything that is wrong with it."""
     message = cls()
     layout_of(cls.DESCRIPTOR).fill(message, value)
-    if not message.IsInitialized():
-        missing: list[str] = message.FindInitializationErrors()  # type: ignore[attr-defined]
-        raise Misfit(*((f".{path}", "Object missing required field") for path in missing[:MOST]))
+    missing = lacking(message)
+    if missing:
+        raise Misfit(*((f".{path}", "Object missing required field") for path in missing))
     return message
 
 

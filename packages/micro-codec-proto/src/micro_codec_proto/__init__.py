@@ -14,6 +14,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from micro_core import Buffer, Codec, Decode, DecodeError, Encode, NoOptions, UnsupportedType, hookimpl
 from micro_core.codec import is_protobuf
+from micro_schema import lacking
 
 from micro_codec_proto.checks import checks_of
 
@@ -58,6 +59,8 @@ def _encoder(cls: type[Message]) -> Encode:
         if type(value) is not cls:
             raise UnsupportedType(f"expected {_name(cls)}, not {type(value).__qualname__}")
         try:
+            if paths := lacking(value):
+                raise ValueError(f"it lacks {', '.join(paths)}")
             return serialize(value)
         except Exception as error:
             raise UnsupportedType(f"this {_name(cls)} cannot be written as protobuf: {error}") from error

@@ -8,6 +8,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
+from micro_schema import lacking
 
 Check = Callable[[Message], str]
 """What is wrong with a message, or an empty text."""
@@ -65,9 +66,8 @@ def _is_map(field: FieldDescriptor) -> bool:
 
 
 def _lacking(message: Message) -> str:
-    if message.IsInitialized():
-        return ""
-    return f"it lacks {', '.join(message.FindInitializationErrors())}"  # type: ignore[attr-defined]
+    paths = lacking(message)
+    return f"it lacks {', '.join(paths)}" if paths else ""
 
 
 def _unreadable(message: Message) -> str:

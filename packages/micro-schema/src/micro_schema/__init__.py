@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from micro_schema.checks import MAX_DEPTH, has_infinity, holds_infinity, infinity_in, may_hold_infinity
 from micro_schema.functions import Mend, decoding, encoding, refusing, unsupported
+from micro_schema.lacking import lacking
 from micro_schema.misfit import Misfit
 from micro_schema.models import adapter, is_model, mentions_model
 from micro_schema.modelshape import shape_of_model
@@ -27,6 +28,7 @@ __all__ = [
     "holds_infinity",
     "infinity_in",
     "is_model",
+    "lacking",
     "may_hold_infinity",
     "mentions_model",
     "name_of",
