@@ -117,7 +117,7 @@ def _read(decoder: Decoder[Any], body: Buffer) -> Any:
         return decoder.decode(bytes(body))
     except RecursionError:
         raise DecodeError("this is no json-rpc envelope: nested too deep") from None
-    except ValueError as error:
+    except Exception as error:
         raise DecodeError(f"this is no json-rpc envelope: {error}") from None
 
 
