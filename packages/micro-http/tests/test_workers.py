@@ -256,3 +256,84 @@ async def test_the_loop_runs_its_work_like_this() -> None:
         loop.spawn(log.brief(number))
     await log.until(3)
     assert len(set(log.tasks)) == 1
+
+
+async def begun(log: Log, work: Any) -> Any:
+    """What `begin` gives a callback of the loop while the task that takes work is asleep."""
+    loop = asyncio.get_running_loop()
+    log.workers.spawn(log.brief("first"))
+    await log.until(len(log.lines) + 1)
+    given: asyncio.Future[Any] = loop.create_future()
+    loop.call_soon(lambda: given.set_result(log.workers.begin(work)))
+    return await given
+
+
+async def test_begun_work_that_waits_for_nothing_has_ended_in_the_task_that_takes_work() -> None:
+    log = Log()
+    assert await begun(log, log.brief("begun")) is None
+    assert log.lines == ["first", "begun"]
+    assert len(set(log.tasks)) == 1
+
+
+async def test_begun_work_that_waits_goes_on_in_its_task_which_nobody_else_is_given() -> None:
+    log, event = Log(), anyio.Event()
+    assert await begun(log, log.waits(event)) is not None
+    log.workers.spawn(log.brief("later"))
+    await log.until(2)
+    event.set()
+    await log.until(3)
+    assert log.lines == ["first", "later", "nothing"]
+    assert log.tasks[0] is log.tasks[1] is not log.tasks[2]
+
+
+@pytest.mark.parametrize("spawns", [False, True])
+async def test_begun_work_that_cancels_its_own_task_is_told_where_it_waits(spawns: bool) -> None:
+    log = Log()
+
+    async def cancels() -> None:
+        if spawns:
+            log.workers.spawn(log.brief("spawned"))
+        log.tasks.append(_own())
+        _own().cancel()
+        try:
+            await anyio.sleep(5)
+        except asyncio.CancelledError:
+            log.lines.append(_own() is log.tasks[1])
+            raise
+
+    await begun(log, cancels())
+    await log.until(2 + spawns)
+    assert [line for line in log.lines if line not in ("first", "spawned")] == [True]
+
+
+async def test_begun_work_may_spawn_more_and_still_has_its_task() -> None:
+    log, event = Log(), anyio.Event()
+
+    async def spawns() -> None:
+        log.workers.spawn(log.brief("spawned"))
+        await log.waits(event)
+
+    await begun(log, spawns())
+    await log.until(2)
+    event.set()
+    await log.until(3)
+    assert log.lines == ["first", "spawned", "nothing"]
+
+
+async def test_a_scope_that_begun_work_cancelled_is_not_lent_again() -> None:
+    log = Log()
+
+    async def cancels() -> None:
+        scope = borrow()
+        assert scope is not None
+        scope.cancel()
+
+    async def borrows() -> None:
+        log.lines.append((scope := borrow()) is None or scope.cancel_called)
+
+    loop = asyncio.get_running_loop()
+    log.workers.spawn(log.brief("first"))
+    await log.until(1)
+    loop.call_soon(lambda: (log.workers.begin(cancels()), log.workers.begin(borrows())))
+    await log.until(2)
+    assert log.lines == ["first", False]

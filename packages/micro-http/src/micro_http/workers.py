@@ -22,7 +22,7 @@ import asyncio
 import logging
 from asyncio.tasks import _enter_task, _leave_task
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from contextvars import Context, copy_context
 from types import coroutine
 from typing import Any, TypeAlias
@@ -37,8 +37,39 @@ AT_ONCE = 8
 _APART = 64
 _IDLE = 0.2
 Work: TypeAlias = Coroutine[Any, Any, None]
-_Begun: TypeAlias = tuple[Work, Context, Any]
-"""Work that waits, its context, and what it waits for."""
+
+
+class _Taker:
+    """The task that takes work.
+
+    Attributes:
+        task: itself.
+        loan: what it lends to each call.
+        context: each runs in a copy of it.
+        asleep: what it waits for; None while it works.
+        begun: work that a callback began in its name and that waits: its context, and what it waits for.
+    """
+
+    __slots__ = ("asleep", "begun", "context", "loan", "task")
+
+    def __init__(self, task: asyncio.Task[Any], scope: anyio.CancelScope, context: Context) -> None:
+        self.task = task
+        self.loan = Loan(scope)
+        self.context = context
+        self.asleep: asyncio.Future[None] | None = None
+        self.begun: tuple[Work, Context, Any] | None = None
+        context.run(lend, self.loan)
+
+    @property
+    def spent(self) -> bool:
+        """Whether a cancellation was left behind in it."""
+        return self.loan.scope.cancel_called or self.task.cancelling() > 0
+
+    def wake(self) -> None:
+        """There is work, or there will be none."""
+        asleep, self.asleep = self.asleep, None
+        if asleep is not None and not asleep.done():
+            asleep.set_result(None)
 
 
 class Workers:
@@ -46,14 +77,12 @@ class Workers:
 
     __slots__ = (
         "_apart",
-        "_asleep",
+        "_beginning",
         "_context",
-        "_lending",
-        "_loan",
         "_loop",
         "_staying",
         "_taken",
-        "_taking",
+        "_taker",
         "_tasks",
         "_timer",
         "_work",
@@ -64,10 +93,8 @@ class Workers:
         self._context = copy_context()
         self._work: deque[Work] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._taking: asyncio.Task[None] | None = None
-        self._asleep: asyncio.Future[_Begun | None] | None = None
-        self._loan: Loan | None = None
-        self._lending = self._context
+        self._taker: _Taker | None = None
+        self._beginning = False
         self._timer: asyncio.TimerHandle | None = None
         self._taken = 0
         self._apart = 0
@@ -79,24 +106,24 @@ class Workers:
             self._apart -= 1
             return self._loop.create_task(work, context=self._context.copy())
         self._work.append(work)
-        if self._asleep is not None:
-            self._wake(self._asleep)
-        elif self._taking is None:
+        if self._taker is not None:
+            self._taker.wake()
+        elif not self._beginning:
             self._begin()
         return work
 
     def begin(self, work: Work) -> object:
         """As `spawn`, but at once where that can be: None for work that has ended. For callbacks of the loop."""
-        asleep, task, loan = self._asleep, self._taking, self._loan
-        if asleep is None or task is None or loan is None or asleep.done() or self._work or self._apart:
+        taker = self._taker
+        if taker is None or taker.asleep is None or self._work or self._apart or taker.spent:
             return self.spawn(work)
         try:
-            _enter_task(self._loop, task)
+            _enter_task(self._loop, taker.task)
         except RuntimeError:  # a task runs
             return self.spawn(work)
         self._taken += 1
-        own = self._lending.copy()
-        loan.open = True
+        own = taker.context.copy()
+        taker.loan.open = True
         try:
             awaited = own.run(work.send, None)
         except StopIteration:
@@ -105,116 +132,116 @@ class Workers:
             _log.exception("a background task failed")
             return None
         finally:
-            loan.open = False
-            _leave_task(self._loop, task)
-        if asleep.done():  # cancelled by the work, which then has its own task
-            return self._loop.create_task(_go_on(work, own, awaited), context=self._context.copy())
+            taker.loan.open = False
+            _leave_task(self._loop, taker.task)
+        taker.begun = work, own, awaited
         self._part()
-        asleep.set_result((work, own, awaited))
+        taker.wake()
         return work
 
     def leave(self) -> None:
         """From now on no task sleeps where there is no work."""
         self._staying = False
-        if self._asleep is not None:
-            self._wake(self._asleep)
+        if self._taker is not None:
+            self._taker.wake()
 
     def _begin(self) -> None:
-        self._taking = self._loop.create_task(self._run())
-        self._tasks.add(self._taking)
-
-    def _wake(self, asleep: asyncio.Future[_Begun | None]) -> None:
-        self._asleep = None
-        if not asleep.done():
-            asleep.set_result(None)
+        self._beginning = True
+        self._tasks.add(self._loop.create_task(self._run()))
 
     async def _run(self) -> None:
-        task = self._taking
+        task = asyncio.current_task(self._loop)
         assert task is not None
+        self._beginning = False
         try:
             with anyio.CancelScope() as scope:
-                loan = Loan(scope)
-                context = self._context.copy()
-                context.run(lend, loan)
-                self._loan, self._lending = loan, context
-                await self._take(task, loan, context)
+                self._taker = taker = _Taker(task, scope, self._context.copy())
+                await self._take(taker)
+        except Exception:
+            _log.exception("a background task failed")
         finally:
             self._tasks.discard(task)
             self._hand_over(task)
 
-    async def _take(self, task: asyncio.Task[None], loan: Loan, context: Context) -> None:
-        while not (loan.scope.cancel_called or task.cancelling()):
+    async def _take(self, taker: _Taker) -> None:
+        while not taker.spent:
             if not self._work:
-                if (begun := await self._more()) is not None:
-                    await _go_on(*begun)
+                if not await self._more(taker):
                     return
-                if not self._work:
-                    return
+                continue
             self._taken += 1
             if self._taken % AT_ONCE == 0:
                 await asyncio.sleep(0)
             work = self._work.popleft()
-            own = context.copy()
+            own = taker.context.copy()
+            taker.loan.open = True
             try:
-                loan.open = True
                 awaited = own.run(work.send, None)
-                loan.open = False
-                self._part()
-                await _go_on(work, own, awaited)
             except StopIteration:
                 continue
-            except Exception:
-                _log.exception("a background task failed")
+            finally:
+                taker.loan.open = False
+            self._part()
+            await _go_on(work, own, awaited)
             return
 
     def _part(self) -> None:
         """The work that was begun waits, and what comes next may well do, too."""
-        self._taking = self._asleep = None
+        self._taker = None
         self._apart = _APART
         while self._work:
             task = self._loop.create_task(self._work.popleft(), context=self._context.copy())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _hand_over(self, task: asyncio.Task[None]) -> None:
+    def _hand_over(self, task: asyncio.Task[Any]) -> None:
         """That task takes no more work."""
-        if self._taking is task:
-            self._taking = self._asleep = None
+        if self._taker is not None and self._taker.task is task:
+            self._taker = None
             if self._work and not self._loop.is_closed():
                 self._begin()
 
-    async def _more(self) -> _Begun | None:
-        """Waits until there is work, and for a while if there is none; work that was begun is returned."""
+    async def _more(self, taker: _Taker) -> bool:
+        """Waits for work; False where there was none for a while, or some had been begun, which has ended now."""
         if not self._staying:
-            return None
-        self._asleep = asleep = self._loop.create_future()
+            return False
+        taker.asleep = asleep = self._loop.create_future()
         if self._timer is None:
             self._timer = self._loop.call_later(_IDLE, self._look, self._taken)
-        begun: _Begun | None = await asleep
-        return begun
+        try:
+            await asleep
+        except asyncio.CancelledError as error:
+            if taker.begun is None:
+                raise
+            await _go_on(*taker.begun, error)  # which asked for it before it waited
+            return False
+        if taker.begun is not None:
+            await _go_on(*taker.begun)
+            return False
+        return bool(self._work)
 
     def _look(self, taken: int) -> None:
         self._timer = None
-        if self._asleep is None:
+        if self._taker is None or self._taker.asleep is None:
             return
         if self._taken == taken:
-            self._wake(self._asleep)
+            self._taker.wake()
         else:
             self._timer = self._loop.call_later(_IDLE, self._look, self._taken)
 
 
 @coroutine
-def _go_on(work: Work, context: Context, awaited: Any) -> Generator[Any, Any, None]:
-    """Runs to its end, in its context, what has begun and waits."""
-    step: Callable[[Any], Any]
+def _go_on(work: Work, context: Context, awaited: Any, error: BaseException | None = None) -> Generator[Any, Any, None]:
+    """Runs to its end, in its context, what has begun and waits; or is given an error instead of what it waits for."""
+    value = None
     while True:
+        if error is None:
+            try:
+                value = yield awaited
+            except BaseException as thrown:
+                error = thrown
         try:
-            value = yield awaited
-        except BaseException as error:
-            step, value = work.throw, error
-        else:
-            step = work.send
-        try:
-            awaited = context.run(step, value)
+            awaited = context.run(work.send, value) if error is None else context.run(work.throw, error)
         except StopIteration:
             return
+        error = None
