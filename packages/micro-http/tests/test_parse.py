@@ -19,9 +19,10 @@ def parse(*pieces: bytes, replies: bool = False, limits: Limits | None = None) -
     parser = Parser(limits or Limits(), Tables(), replies=replies)
     found = []
     for piece in pieces:
-        parser.feed(piece)
-        while (message := parser.poll()) is not None:
+        message = parser.take(piece)
+        while message is not None:
             found.append(message)
+            message = parser.poll()
     return found
 
 
@@ -176,14 +177,12 @@ def test_a_reply_that_comes_again_is_read_as_the_first_one_was() -> None:
     http_1_0 = b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\nX: %d\r\n\r\n"
     heads = []
     for at in (1, 2, 1, 2, 1):
-        parser.feed(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nX: %d\r\n\r\n%d%d" % (at, at, at))
-        message = parser.poll()
+        message = parser.take(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nX: %d\r\n\r\n%d%d" % (at, at, at))
         assert message is not None
         assert (message.head, message.body) == ({":status": "404", "x": str(at)}, b"%d%d" % (at, at))
         assert parser.keep_alive
         message.head["x"] = "changed by whoever got it"
-        parser.feed(http_1_0 % at + b"z")
-        assert parser.poll() is not None
+        assert parser.take(http_1_0 % at + b"z") is not None
         assert not parser.keep_alive
         heads.append(message.head)
     assert len({id(head) for head in heads}) == 5
@@ -231,12 +230,11 @@ def raw_of(beginning: list[bytes], end: bytes, body: bytes) -> bytes:
     return b"\r\n".join((b"POST / HTTP/1.1", b"Host: a", *beginning, end)) + b"\r\n\r\n" + body
 
 
-def read_with(tables: Tables, raw: bytes) -> object:
+def read_with(tables: Tables, raw: bytes, *, replies: bool = False) -> object:
     """Everything that can be seen of one message."""
-    parser = Parser(Limits(lines=8), tables)
-    parser.feed(raw)
+    parser = Parser(Limits(lines=8, head=200), tables, replies=replies)
     try:
-        message = parser.poll()
+        message = parser.take(raw)
     except Malformed as error:
         return error.status, str(error)
     head = None if message is None else list(message.head.items())
@@ -253,17 +251,35 @@ def test_a_call_is_read_as_if_nothing_like_it_had_been_read_before(
         assert read_with(tables, raw) == read_with(Tables(), raw)
 
 
+@pytest.mark.parametrize("status", [b"200 OK", b"204 No Content", b"100 Continue"])
+@pytest.mark.parametrize("framing", [b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b""])
+@pytest.mark.parametrize("more", [b"", b"X: " + b"x" * 200 + b"\r\n"])
+def test_a_reply_is_read_as_if_nothing_like_it_had_been_read_before(status: bytes, framing: bytes, more: bytes) -> None:
+    tables = Tables()
+    head = b"HTTP/1.1 " + status + b"\r\n" + framing + more + b"\r\n"
+    for body in (b"abc", b"", b"ab", b"abcd", b"abc" + head + b"abc", b"3\r\nabc\r\n0\r\n\r\n", b"abc"):
+        assert read_with(tables, head + body, replies=True) == read_with(Tables(), head + body, replies=True)
+
+
 def test_a_head_that_was_recalled_is_not_shared() -> None:
     tables = Tables()
     raw = START + b"Micro-Id: 7\r\nTimeout: 4000\r\nContent-Length: 0\r\n\r\n"
     for _ in range(3):
         parser = Parser(Limits(), tables)
-        parser.feed(raw)
-        message = parser.poll()
+        message = parser.take(raw)
         assert message is not None
         assert message.head == {":method": "POST", ":path": "/", "host": "a", "micro-id": "7", "timeout": "4000"}
         message.head.clear()
     assert len(tables.calls) == 1
+
+
+def test_one_empty_line_in_front_of_each_request_is_passed_over() -> None:
+    parser = Parser(Limits(), Tables())
+    raw = START + b"Micro-Id: 7\r\nTimeout: 4000\r\nContent-Length: 0\r\n\r\n"
+    assert parser.take(raw) is not None
+    for _ in range(2):
+        assert parser.take(b"\r\n") is None
+        assert parser.take(raw) is not None
 
 
 def test_tables_are_bounded() -> None:

@@ -12,7 +12,7 @@ import pytest
 from micro_conformance import eventually, steadily
 from micro_conformance.works import HEAD, STREAM_HEAD, Behind, listening
 from micro_core import EndOfStream, Exchange, Message, Reset
-from micro_http import HTTP2
+from micro_http import HTTP2, HTTPListener
 from micro_transport_http import HTTPTransport
 
 pytestmark = pytest.mark.anyio
@@ -126,6 +126,32 @@ async def test_a_client_that_does_not_read_suspends_its_server(http2: HTTP2) -> 
         sending.enough = True
         assert await read_all(exchange) == sending.sent
         exchange.reset(Reset.CANCELLED)
+
+
+async def test_a_stream_writes_ahead_and_a_call_at_once_on_the_same_connection(anyio_backend_name: str) -> None:
+    """By what a wire may hold back before its connection is told to wait."""
+    if anyio_backend_name == "trio":
+        pytest.skip("its wires write by a task of their own, and do not tell what they may hold")
+    limits: list[int] = []
+
+    async def ahead(exchange: Exchange) -> None:
+        limits.append(write_limit(behind))
+        await exchange.send(b"x")
+        await exchange.end()
+
+    async with between(HTTP2.NEVER, ahead) as (client, behind):
+        exchange = await opened(client, behind)
+        assert await exchange.recv() == b"x"
+        await eventually(lambda: [*limits, write_limit(behind)] == [BUFFER, 0], within=5)
+        exchange.reset(Reset.CANCELLED)
+
+
+def write_limit(behind: Behind) -> int:
+    """Of the listener's only connection."""
+    assert isinstance(behind.listener, HTTPListener)
+    (connection,) = behind.listener.connections
+    high: int = connection.wire.get_write_buffer_limits()[1]  # type: ignore[attr-defined]  # of asyncio's transports
+    return high
 
 
 @BOTH

@@ -39,9 +39,6 @@ _ONCE_MORE = (False, False, True)
 """Tries of a call whose connections are left by the peer at that very moment; whether it is the last."""
 
 _TELLS = "micro-http2"
-_PRIOR = ""
-"""In place of a name to verify: the pool of connections that need HTTP/2."""
-
 P = TypeVar("P", bound=asyncio.Protocol)
 
 
@@ -252,7 +249,10 @@ class HTTPClient:
             return self._pool_of(address, verify_name)
         if self.http2 is False:
             raise _no_http2(address)
-        pool = self._pools.get((address, _PRIOR)) or self._pool(address, _PRIOR)
+        key = address, None
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = self._made(address, None)
         pool.http2 = True
         return pool
 
@@ -392,13 +392,16 @@ class HTTPClient:
         return self._pools.get(key) or self._pool(address, verify_name)
 
     def _pool(self, address: str, verify_name: str | None) -> Pool:
+        key = address if self._tls is None else (address, verify_name)
+        pool = self._pools[key] = self._made(address, verify_name)
+        return pool
+
+    def _made(self, address: str, verify_name: str | None) -> Pool:
         named = self.host_of(address)
-        key = address if self._tls is None and verify_name is not _PRIOR else (address, verify_name)
         name = None if self._tls is None else self._tls.name_for(parse_address(named)[0], verify_name)
         if len(self._pools) >= _POOLS:
             self._pools = {known: kept for known, kept in self._pools.items() if kept.used}
-        pool = self._pools[key] = Pool(address, named, self.http2, name)
-        return pool
+        return Pool(address, named, self.http2, name)
 
     # Connections
 

@@ -123,6 +123,7 @@ class Parser:
             if known is not None:
                 head, body, self.keep_alive = known
                 self._interims = 0
+                self._skipped = False
                 return Message(head, body)
         self.feed(data)
         return self.poll()

@@ -54,6 +54,7 @@ class Pipe:
         self._ended = False
         self._slack = Slack(loop, wire)
         self._resting = -1
+        wire.set_write_buffer_limits(high=buffer)
 
     @property
     def identity(self) -> str | None:
@@ -213,6 +214,7 @@ class Pipe:
         """Its connection is no pipe any more."""
         self._slack.stop()
         self._loop.resting.end(self._resting, self._left)
+        self._wire.set_write_buffer_limits(high=0)
 
     def close(self) -> None:
         """Closes when everything is written."""
@@ -244,7 +246,6 @@ class PipeConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is there."""
         self.wire = cast("Wire", transport)
-        self.wire.set_write_buffer_limits(high=self._buffer)
         ends_by_reset(self.wire, True)
         self.pipe = Pipe(self._loop, self.wire, self._parser, self._buffer)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from micro_core import Head
 
-from micro_http.http2.fields import LONGEST, NAME, OVERHEAD, ROOM, STATIC, TABLE_SIZE, VARYING
-from micro_http.names import ALIKE, CONTROLS, FRAMING
+from micro_http.http2.fields import LONGEST, NAME, OVERHEAD, ROOM, STATIC, TABLE_SIZE
+from micro_http.names import ALIKE, CONTROLS, FRAMING, VARYING
 
 
 def integer(value: int, bits: int, first: int) -> bytes:

@@ -16,9 +16,6 @@ OVERHEAD = 32
 """Bytes that an entry counts beyond its text (RFC 7541 §4.1)."""
 
 PSEUDO = frozenset({":method", ":scheme", ":authority", ":path", ":status"})
-VARYING = frozenset({"authorization", "cookie", "date", "micro-id", "micro-stream", "timeout", "traceparent"})
-"""Different each time, or nothing to keep."""
-
 NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
 ROOM = 1024
 LONGEST = 128
