@@ -350,3 +350,46 @@ def test_memory_of_runs_changes_nothing_whatever_arrives(blocks: list[bytes]) ->
         assert said(ours.decode(raw)) == expected
         assert ours._dynamic == bare._dynamic
         assert ours._size == sum(entry[-1] for entry in ours._dynamic) <= TABLE_SIZE
+
+
+def plain(name: bytes, value: bytes, length: int | None = None) -> bytes:
+    """A literal field without an index whose value says that it is so long."""
+    return b"\x00" + bytes((len(name),)) + name + bytes((len(value) if length is None else length,)) + value
+
+
+ID, LEFT = plain(b"micro-id", b"7"), plain(b"timeout", b"5000")
+ENDS = {
+    "": b"",
+    "a call's": ID + LEFT,
+    "a call's, and more": ID + LEFT + plain(b"x", b"y"),
+    "a call's, another way round": LEFT + ID,
+    "an id that says it is longer": plain(b"micro-id", b"7", 2) + LEFT,
+    "an id that says it is shorter": plain(b"micro-id", b"78", 1) + LEFT,
+    "a timeout that says it is longer": ID + plain(b"timeout", b"5000", 5),
+    "a timeout that says it is shorter": ID + plain(b"timeout", b"5000", 3),
+    "an id that is no number": plain(b"micro-id", b"a") + LEFT,
+    "a timeout that is no number": ID + plain(b"timeout", b"5\n"),
+    "an id twice": ID + ID + LEFT,
+}
+
+
+@pytest.mark.parametrize("most", [MOST, 130, 165])
+@pytest.mark.parametrize("known", [b"\x82\x84", b"\x82\x84\xbe"], ids=["a run", "a run with an id in it"])
+@pytest.mark.parametrize("end", ENDS)
+def test_what_is_read_quickly_is_what_is_read(end: str, known: bytes, most: int) -> None:
+    reader = decoder(most)
+    reader.decode(b"\x40\x08micro-id\x019")
+    reader.decode(known)
+    data = known + ENDS[end]
+    plainly = decoder(MOST, memory=False)
+    plainly.decode(b"\x40\x08micro-id\x019")
+    try:
+        block = plainly.decode(data)
+    except CompressionFault:
+        assert reader.quick(data) is None
+        return
+    quickly = reader.quick(data)
+    if quickly is not None:
+        assert (quickly, block.fault, block.size <= most) == (block.head, "", True)
+    elif end in ("", "a call's") and most == MOST and known == b"\x82\x84":
+        pytest.fail("the common case is not read quickly")
