@@ -93,12 +93,14 @@ class Load:
 
         async def calling() -> None:
             async with caller() as one:
-                now = clock()
-                while now < until:
-                    started = now
+                started = clock()
+                while True:
                     await one()
                     now = clock()
                     latencies.append(now - started)
+                    if now >= until:
+                        return
+                    started = now
 
         await together([calling] * self.callers)
         return latencies
