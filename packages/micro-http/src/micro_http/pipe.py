@@ -12,7 +12,7 @@ from micro_core import Message, Reset, TransportError
 
 from micro_http.loops import Loop, Waiter, Wire
 from micro_http.parse import Parser
-from micro_http.silence import Slack, ends_by_reset
+from micro_http.silence import Slack, ends_by_reset, stuck
 from micro_http.tables import Malformed
 from micro_http.tls_faults import refused_by_peer
 
@@ -222,9 +222,11 @@ class Pipe:
         ends_by_reset(self._wire, False)
         self._wire.close()
 
-    def reset(self, reason: Reset) -> None:
-        """Closes at once; whoever waits gets a TransportError of that reason."""
+    def reset(self, reason: Reset, *, plainly: bool = False) -> None:
+        """Closes at once, `plainly` by an end if nothing holds that up; whoever waits gets a TransportError."""
         self.flush()
+        if plainly and not stuck(self._wire.get_extra_info("socket")):
+            ends_by_reset(self._wire, False)
         self._fail(TransportError(f"the exchange was reset: {reason.value}", reason, processed=True))
         self._wire.abort()
 
@@ -232,7 +234,7 @@ class Pipe:
 class PipeConnection(asyncio.Protocol):
     """The client's end of a connection that is a pipe from its first byte.
 
-    Unless `Pipe.close` ends it the server sees a reset, which passes by what it has not read yet, also when this
+    Unless `Pipe` ends it plainly the server sees a reset, which passes by what it has not read yet, also when this
     process is killed. An end would come behind that, and behind a stream's own end would pass for Go's.
     """
 

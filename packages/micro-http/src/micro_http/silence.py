@@ -86,17 +86,25 @@ def _set(peer: Any, level: int, name: int, value: int | bytes) -> None:
 
 
 def full(peer: Any) -> bool:
-    """Whether the peer has acknowledged what it was sent and takes no more: `tcpi_unacked`, `tcpi_notsent_bytes`."""
+    """Whether the peer has acknowledged what it was sent and takes no more."""
+    unacknowledged, unsent = _waiting(peer)
+    return bool(unsent) and not unacknowledged
+
+
+def stuck(peer: Any) -> bool:
+    """Whether an end would wait behind what the peer has not taken yet."""
+    return bool(_waiting(peer)[1])
+
+
+def _waiting(peer: Any) -> tuple[int, int]:
+    """`tcpi_unacked` and `tcpi_notsent_bytes`; zeros where the system does not tell."""
     if _TCP_INFO is None:
-        return False
+        return 0, 0
     try:
         told = peer.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size)
     except OSError:
-        return False
-    if len(told) < _INFO.size:
-        return False
-    unacknowledged, unsent = _INFO.unpack(told)
-    return bool(unsent) and not unacknowledged
+        return 0, 0
+    return _INFO.unpack(told) if len(told) == _INFO.size else (0, 0)
 
 
 class Resting:

@@ -271,9 +271,9 @@ class ClientExchange(Exchange):
         )
 
     def reset(self, reason: Reset) -> None:
-        """See `Exchange.reset`."""
+        """See `Exchange.reset`. A side that has not ended leaves by the end that Go Micro's clients do (WIRE §5.4)."""
         if not (self._ended and self._over):
-            self._pipe.reset(reason)
+            self._pipe.reset(reason, plainly=not self._ended)
 
 
 def _post(stub: bytes, body: bytes) -> bytes:
