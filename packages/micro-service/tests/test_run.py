@@ -148,7 +148,6 @@ class Block:
 async def life():
     async with anyio.create_task_group() as tasks:
         async def call():
-            await anyio.wait_all_tasks_blocked()  # until it has started: a signal before that ends it at once
             with contextlib.suppress(micro.errors.ServiceUnavailable):
                 await service.client.call("greeter", "Block.Block", 30.0, float, timeout=30)
         service.after_start(lambda: tasks.start_soon(call))
@@ -199,6 +198,37 @@ def test_a_signal_while_it_starts_ends_it(start: Start) -> None:
     process.send_signal(signal.SIGTERM)
     code, out, err = ended(process)
     assert (code, out) == (0, "stopped\n")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("waits", ["service.after_start(anyio.sleep_forever)", "MemoryRegistry.register = hang"])
+def test_a_signal_stops_it_gracefully_once_it_can_be_called(start: Start, waits: str) -> None:
+    program = f"""
+    from micro_registry_memory import MemoryRegistry
+    async def hang(*_, **__):
+        await anyio.sleep_forever()
+    class Slow:
+        async def slow(self, seconds: float) -> float:
+            print("asked", flush=True)
+            await anyio.sleep(seconds)
+            return seconds
+    service.handler(Slow())
+    @service.lifespan
+    async def life():
+        async def call():
+            print(await service.client.call("greeter", "Slow.Slow", 0.3, float, address=":8080"), flush=True)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            yield
+    {waits}
+    service.run()
+    """
+    process = start(program, MICRO_SERVER_ADDRESS=":8080", MICRO_REGISTER_WAIT="60s")
+    asked = iter(process.stdout or ())
+    assert any(line == "asked\n" for line in asked)
+    process.send_signal(signal.SIGTERM)
+    code, out, err = ended(process)
+    assert (code, out.replace("ready\n", "")) == (0, "0.3\nstopped\n")
     assert "Traceback" not in err
 
 

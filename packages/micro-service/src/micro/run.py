@@ -133,7 +133,6 @@ class Running:
     def __init__(self, services: Sequence[Service]) -> None:
         self._services = services
         self._scopes: dict[Service, anyio.CancelScope] = {}
-        self._serving: set[Service] = set()
         self.failed: list[Exception] = []
         self.first = 0
         self.forced = 0
@@ -156,7 +155,6 @@ class Running:
                 return
             try:
                 async with service:
-                    self._serving.add(service)
                     await self._stop.wait()
             except Exception as error:
                 self.failed.append(error)
@@ -177,8 +175,8 @@ class Running:
                     self._end()
 
     def _end(self) -> None:
-        """Services that serve stop gracefully; those that are still starting do not go on."""
+        """Services that can be called stop gracefully; those that cannot yet do not go on."""
         self._stop.set()
         for service, scope in self._scopes.items():
-            if service not in self._serving:
+            if not service.hurry():
                 scope.cancel()

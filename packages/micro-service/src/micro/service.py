@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeAlias, TypeVar, cast, overload
 
+import anyio
 from micro_core import (
     Broker,
     Capability,
@@ -119,6 +120,7 @@ class Service:
         self._hooks = Hooks()
         self._config: Config | None = None
         self._serving: Serving | None = None
+        self._starting: tuple[Serving, anyio.CancelScope] | None = None
         self._stack: AsyncExitStack | None = None
         self._kept = (0, 0)
         self.client = Caller()
@@ -281,10 +283,22 @@ class Service:
                 await stack.enter_async_context(lifespan)
             for made in self._lifespans:
                 await stack.enter_async_context(_surrounding(made))
-            self._serving = await stack.enter_async_context(self._serve(runtime))
-            await self._hooks.run("after_start")
+            serving, started = self._starting = self._serve(runtime), anyio.CancelScope()
+            self._serving = await stack.enter_async_context(serving)
+            with started:
+                await self._hooks.run("after_start")
             self._stack = stack.pop_all()
         return self
+
+    def hurry(self) -> bool:
+        """Cuts short what is left of its start, so that it can be stopped gracefully; False while none can call it yet.
+
+        A registry or broker is not waited for any longer, and `after_start` hooks that still run are cancelled.
+        """
+        if self._starting is None or not self._starting[0].hurry():
+            return False
+        self._starting[1].cancel()
+        return True
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -307,7 +321,7 @@ class Service:
         """After a run: what lifespans added, and what was read from the environment, belong to that run alone."""
         handlers, subscribers = self._kept
         del self._handlers[handlers:], self._subscribers[subscribers:]
-        self._config = self._serving = None
+        self._config = self._serving = self._starting = None
         self._mistakes.forget()
         self.client._detach()
 

@@ -69,6 +69,7 @@ class Serving:
         self._subscriptions: Subscriptions | None = None
         self._registration: Registration | None = None
         self._listener: Listener | None = None
+        self._waits = anyio.CancelScope()
 
     async def __aenter__(self) -> Self:
         check_names(self._handlers)
@@ -89,7 +90,8 @@ class Serving:
         log.info("%s %s serves at %s, advertised as %s", self.record.name, self.record.version, self.address, self._at)
         self._registration = Registration(self.record, parts.names, parts.name_of("registry"), settings)
         self._runtime.tasks.start_soon(self._registration.run)
-        with anyio.move_on_after(settings.register_wait):
+        self._waits.deadline = anyio.current_time() + settings.register_wait
+        with self._waits:
             if self._subscriptions is not None:
                 await self._subscriptions.settled.wait()
             await self._registration.settled.wait()
@@ -97,6 +99,11 @@ class Serving:
             if waited is not None and waited.refused is not None:
                 raise waited.refused
         self._tell_who_can_call()
+
+    def hurry(self) -> bool:
+        """Waits no longer for a registry or broker; False while it cannot be called yet."""
+        self._waits.cancel()
+        return self._registration is not None
 
     async def _listen(self, server: Server) -> Listener:
         address = self._settings.server_address
