@@ -20,7 +20,10 @@ ROOT = Path(__file__).parent
 CONSTRAINTS = ROOT / "constraints.txt"
 WHEELHOUSE = ROOT / "dist" / "wheelhouse"
 
-PARALLEL = ["-q", "-n", "3", "--dist", "loadfile"]
+LIMIT = ["--timeout", "120"]
+"""Seconds after which a test that hangs fails, with every thread's stack; the slowest takes a fourth of it."""
+
+PARALLEL = ["-q", "-n", "3", "--dist", "loadfile", *LIMIT]
 """Most tests wait for sockets and clocks, so three workers fill two cores."""
 
 
@@ -157,10 +160,10 @@ def alone(session: nox.Session, package: str) -> None:
     if not WHEELHOUSE.exists() or package == PLUGINS[0]:
         build_wheels(session)
     ours = [f"{name} @ {wheel(name).as_uri()}" for name in sorted(closure(package) - {package})]
-    session.install(f"{package}[test] @ {wheel(package).as_uri()}", *ours, "-c", str(CONSTRAINTS))
+    session.install(f"{package}[test] @ {wheel(package).as_uri()}", *ours, "pytest-timeout", "-c", str(CONSTRAINTS))
     session.run("python", str(ROOT / "tests" / "lists_itself.py"), package)
     suite = ROOT / "packages" / package / "tests" / "test_conformance.py"
-    session.run("pytest", "-q", str(suite if suite.exists() else suite.parent))
+    session.run("pytest", "-q", *LIMIT, str(suite if suite.exists() else suite.parent))
 
 
 @nox.session
@@ -319,7 +322,7 @@ def interop(session: nox.Session) -> None:
     install_all(session, "test")
     session.run("python", str(ROOT / "interop" / "build.py"))
     pytest = str(Path(session.bin) / "pytest")
-    arguments = session.posargs or ["-q", "interop", "--write-page"]
+    arguments = session.posargs or ["-q", *LIMIT, "interop", "--write-page"]
     session.run("sh", str(ROOT / "interop" / "alone.sh"), pytest, *arguments, external=True)
 
 
