@@ -48,6 +48,9 @@ _LEFT = getattr(select, "POLLRDHUP", 0)
 _AT_ONCE = struct.pack("ii", 1, 0)
 _IN_TURN = struct.pack("ii", 0, 0)
 _INFO = struct.Struct("=24xI116xI")
+_GONE = (OSError, ValueError)
+"""What options of a closed socket raise; the latter by uvloop, which makes a socket of its number, now negative."""
+
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 _TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
 _QUIET: int | None = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None))
@@ -81,7 +84,7 @@ def ends_by_reset(wire: Wire, reset: bool) -> None:
 def _set(peer: Any, level: int, name: int, value: int | bytes) -> None:
     try:
         peer.setsockopt(level, name, value)
-    except OSError:  # not a TCP socket, closed meanwhile, or a system that does not know the option after all
+    except _GONE:  # not a TCP socket, closed meanwhile, or a system that does not know the option after all
         return
 
 
@@ -102,7 +105,7 @@ def _waiting(peer: Any) -> tuple[int, int]:
         return 0, 0
     try:
         told = peer.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size)
-    except OSError:
+    except _GONE:
         return 0, 0
     return _INFO.unpack(told) if len(told) == _INFO.size else (0, 0)
 
