@@ -36,9 +36,6 @@ STATES = {
     "a stream that nobody reads over HTTP/2": (HTTP2.ALWAYS, "fills"),
     "a stream that nobody reads": (HTTP2.NEVER, "fills"),
 }
-UNTOLD = 1
-"""States, the last ones, of which the near end is not told: see `micro_http.silence` on a reader that rests."""
-
 PATIENCE = 30.0
 STALL = 9.0
 SENT = 400
@@ -187,7 +184,7 @@ async def near(child: subprocess.Popen[str]) -> None:
         cut("near", FAR)
         say("cut", tell)
         clock.began = anyio.current_time()
-        await until(clock, len(STATES) - UNTOLD)
+        await until(clock, len(STATES))
         told = json.loads(await to_thread.run_sync(hear.readline))
         await eventually(lambda: len(arrived) == 2, within=PATIENCE)
         say(json.dumps({"near": clock.seen, "far": told, "stalled": arrived}))

@@ -8,20 +8,25 @@ itself remains.
 
 A peer that is there but does not read is not silent, yet Linux takes it for that: by the same option it ends a
 connection whose window was closed for as long. For calls that is as good. A stream may be stalled by its reader for
-any time, so `Slack` takes the option off a pipe that is full, and puts it back on one that flows again. A reader that
-falls silent while it rests is then noticed by its sender as late as the system finds out, which Linux cannot be told:
-keepalive asks nothing while something waits to be sent, and probes of a closed window come ever more seldom.
+any time, so `Slack` moves that end of a pipe that is full ahead of itself, by `AHEAD` at every look. It stays near,
+because Linux, since 5.11, probes the closed window once more before it: otherwise the probes, which a reader that rests
+answers, would come ever more seldom, and keepalive asks nothing while something waits to be sent. Who gave no answer
+for `UNHEARD` seconds is silent. On an older kernel such an end is taken off instead, and the silence of a reader that
+rests is noticed when the system does.
 
 Nor is a peer that left while nobody read from it: its end waits behind what it had sent. `Resting` looks for it.
 """
 
 from __future__ import annotations
 
+import platform
+import re
 import select
 import socket
 import struct
+import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from micro_http.loops import Loop, Timer, Wire
@@ -38,8 +43,14 @@ TIMES = 2
 UNANSWERED = 7.0
 """Seconds for which what was sent may remain without an acknowledgement."""
 
-LOOK = 2.0
-"""Seconds between two looks at the pipe of a stream; several fit into `UNANSWERED`."""
+LOOK = 1.0
+"""Seconds between two looks at the pipe of a stream; several fit into `AHEAD`."""
+
+AHEAD = UNANSWERED - LOOK
+"""Seconds by which the end of a full pipe is moved ahead; its peer is asked at least every `AHEAD + LOOK`."""
+
+UNHEARD = UNANSWERED + 1.0
+"""Seconds after which whoever owes the pipe of a stream an answer, and gave none, is silent."""
 
 SOON = 0.03
 """Seconds between two looks whether peers have left that nobody reads from."""
@@ -47,7 +58,7 @@ SOON = 0.03
 _LEFT = getattr(select, "POLLRDHUP", 0)
 _AT_ONCE = struct.pack("ii", 1, 0)
 _IN_TURN = struct.pack("ii", 0, 0)
-_INFO = struct.Struct("=24xI116xI")
+_INFO = struct.Struct("=24xI28xI84xI")
 _GONE = (OSError, ValueError)
 """What options of a closed socket raise; the latter by uvloop, which makes a socket of its number, now negative."""
 
@@ -88,26 +99,42 @@ def _set(peer: Any, level: int, name: int, value: int | bytes) -> None:
         return
 
 
-def full(peer: Any) -> bool:
-    """Whether the peer has acknowledged what it was sent and takes no more."""
-    unacknowledged, unsent = _waiting(peer)
-    return bool(unsent) and not unacknowledged
-
-
 def stuck(peer: Any) -> bool:
     """Whether an end would wait behind what the peer has not taken yet."""
-    return bool(_waiting(peer)[1])
+    return bool(_told(peer).unsent)
 
 
-def _waiting(peer: Any) -> tuple[int, int]:
-    """`tcpi_unacked` and `tcpi_notsent_bytes`; zeros where the system does not tell."""
+class _Told(NamedTuple):
+    """`tcpi_unacked` in segments, `tcpi_last_ack_recv` in milliseconds, `tcpi_notsent_bytes`."""
+
+    unacknowledged: int = 0
+    unheard: int = 0
+    unsent: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the peer has acknowledged what it was sent and takes no more."""
+        return bool(self.unsent) and not self.unacknowledged
+
+
+def _told(peer: Any) -> _Told:
+    """What the system tells of a connection; zeros where it does not."""
     if _TCP_INFO is None:
-        return 0, 0
+        return _Told()
     try:
         told = peer.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _INFO.size)
     except _GONE:
-        return 0, 0
-    return _INFO.unpack(told) if len(told) == _INFO.size else (0, 0)
+        return _Told()
+    return _Told(*_INFO.unpack(told)) if len(told) == _INFO.size else _Told()
+
+
+def _probes_before_the_end() -> bool:
+    """Whether this is Linux 5.11 or later."""
+    found = re.match(r"(\d+)\.(\d+)", platform.release()) if sys.platform == "linux" else None
+    return found is not None and (int(found[1]), int(found[2])) >= (5, 11)
+
+
+_PROBES = _probes_before_the_end()
 
 
 class Resting:
@@ -154,27 +181,36 @@ class Resting:
 class Slack:
     """Looks at the connection of a stream now and then, until it is stopped or the connection closes."""
 
-    __slots__ = ("_loop", "_timer", "_wire", "taken_off")
+    __slots__ = ("_allowed", "_flowed", "_loop", "_timer", "_wire")
 
     def __init__(self, loop: Loop, wire: Wire) -> None:
-        self.taken_off = False
         self._loop = loop
         self._wire = wire
+        self._allowed = UNANSWERED
+        self._flowed = loop.clock()
         self._timer: Timer | None = None
         if _TCP_INFO is not None and _USER_TIMEOUT is not None:
             self._timer = loop.call_later(LOOK, self._look)
 
     def _look(self) -> None:
         self._timer = None
-        if not self._wire.is_closing():
-            self._allow(full(self._wire.get_extra_info("socket")))
-            self._timer = self._loop.call_later(LOOK, self._look)
+        if self._wire.is_closing():
+            return
+        told, now = _told(self._wire.get_extra_info("socket")), self._loop.clock()
+        if told.unheard > UNHEARD * 1000 and (told.unacknowledged or (told.full and _PROBES)):
+            cut(self._wire)
+            return
+        if not told.full:
+            self._flowed = now
+        stalled = now - self._flowed
+        self._allow(UNANSWERED if not stalled else stalled + AHEAD if _PROBES else 0.0)
+        self._timer = self._loop.call_later(LOOK, self._look)
 
-    def _allow(self, stalled: bool) -> None:
-        if stalled != self.taken_off and _USER_TIMEOUT is not None:
-            self.taken_off = stalled
-            milliseconds = 0 if stalled else int(UNANSWERED * 1000)
-            _set(self._wire.get_extra_info("socket"), socket.IPPROTO_TCP, _USER_TIMEOUT, milliseconds)
+    def _allow(self, seconds: float) -> None:
+        """How long the system lets what was sent, or waits to be, stay unanswered; 0 is for ever."""
+        if seconds != self._allowed and _USER_TIMEOUT is not None:
+            self._allowed = seconds
+            _set(self._wire.get_extra_info("socket"), socket.IPPROTO_TCP, _USER_TIMEOUT, int(seconds * 1000))
 
     def stop(self) -> None:
         """The stream is over."""
@@ -182,4 +218,4 @@ class Slack:
             self._timer.cancel()
             self._timer = None
         if not self._wire.is_closing():
-            self._allow(False)
+            self._allow(UNANSWERED)
