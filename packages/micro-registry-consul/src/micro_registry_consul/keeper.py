@@ -44,7 +44,7 @@ BEAT = 3.0
 SEEN_WITHIN = 0.3
 """Seconds that a goodbye may take to reach the servers."""
 
-SPREAD = 0.05
+SPREAD = 0.2
 """Seconds that watchers get to read a goodbye before the node's record goes."""
 
 
