@@ -1,10 +1,13 @@
-"""Builds the peers of the Go Micro releases into the cache, once: `python interop/build.py [RELEASE …]`."""
+"""Builds the peers of the Go Micro releases into the cache, once, and the programs of the how-to pages:
+`python interop/build.py [RELEASE …]`.
+"""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -15,6 +18,10 @@ from golang import built  # noqa: E402
 from processes import Failed  # noqa: E402
 
 RELEASES = ("v1.1.0", "v1.18.0", "v2.9.1", "v4.11.0")
+
+DOCS = HERE.parent / "docs" / "how-to"
+PROGRAMS = {"greeter": "call-a-go-micro-service.md", "caller": "join-a-go-micro-mesh.md"}
+"""The programs in Go of the pages, by the folder that their page writes them to. All are of v4.11.0."""
 
 
 def peer(release: str) -> Path:
@@ -36,15 +43,27 @@ def prepare(folder: Path) -> None:
             raise Failed(f"{fetch.name}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
 
 
+def page_program(name: str) -> Path:
+    """A program as its page has it. Raises Failed where it cannot be had."""
+    page = (DOCS / PROGRAMS[name]).read_text(encoding="utf-8")
+    block = re.search(rf"^```{{code-block}} go\n:caption: {name}/main.go\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    assert block is not None
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "main.go"
+        source.write_text(block[1])
+        module = HERE / RELEASES[-1]
+        return built(f"page-{name}", [source, module / "go.mod", module / "go.sum"])
+
+
 def main() -> int:
     """Prints where each is, or why it is not there."""
     missing = 0
-    for release in sys.argv[1:] or RELEASES:
+    for name in sys.argv[1:] or (*RELEASES, *PROGRAMS):
         try:
-            print(peer(release), flush=True)
+            print(page_program(name) if name in PROGRAMS else peer(name), flush=True)
         except Failed as error:
             missing = 1
-            print(f"{release}: {error}", file=sys.stderr, flush=True)
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
     return missing
 
 

@@ -22,6 +22,9 @@ program of `interop/` that is linked against that release, the other is ours, in
 v1.1.0 is where this project set out from, v1.18.0 the last of v1, v2.9.1 speaks gRPC by default, and v4.11.0 has the
 wire of v4.10 to v6.10.
 
+What to do with it: [call a Go Micro service](how-to/call-a-go-micro-service.md),
+[join a mesh](how-to/join-a-go-micro-mesh.md), [move one](how-to/move-a-mesh-from-go.md).
+
 """
 
 

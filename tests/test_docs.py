@@ -25,8 +25,13 @@ from micro_options import plugin_options, settings
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-TESTED_ELSEWHERE = {"how-to/write-a-plugin.md": "test_write_a_plugin.py"}
-"""Pages whose code a test of their own runs, in an environment of its own."""
+TESTED_ELSEWHERE = {
+    "how-to/write-a-plugin.md": "tests/test_write_a_plugin.py",
+    "how-to/call-a-go-micro-service.md": "interop/test_pages.py",
+    "how-to/join-a-go-micro-mesh.md": "interop/test_pages.py",
+    "how-to/move-a-mesh-from-go.md": "interop/test_pages.py",
+}
+"""Pages whose code a test of their own runs, in an environment of its own, and where that names them."""
 
 PAGES = sorted(
     path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md") if "_build" not in path.relative_to(DOCS).parts
@@ -46,6 +51,7 @@ def test_every_block_of_code_of_the_page_is_run(page: str, tmp_path: Path, surro
 NOT_RUN = {
     ("tutorial.md", "the tests have everything installed"),
     ("how-to/choose-a-registry.md", "opens a port to the network"),
+    ("how-to/call-a-go-micro-service.md", "the tests have it built"),
 }
 """The console blocks that nobody runs, all of them, each with the reason that its page gives."""
 
@@ -88,7 +94,7 @@ def test_no_block_of_the_page_escapes_being_run(page: str) -> None:
 
 @pytest.mark.parametrize("page", TESTED_ELSEWHERE)
 def test_pages_tested_elsewhere_are(page: str) -> None:
-    assert Path(page).name in (ROOT / "tests" / TESTED_ELSEWHERE[page]).read_text()
+    assert Path(page).name in (ROOT / TESTED_ELSEWHERE[page]).read_text()
 
 
 def test_blocks_are_found_with_what_is_said_about_them() -> None:
