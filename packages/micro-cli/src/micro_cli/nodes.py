@@ -16,6 +16,9 @@ from micro_cli.ending import ANSWERED, OK, UNREACHABLE, explained
 AT_ONCE = 100
 """Nodes that are asked at the same time."""
 
+_ASKED_IN = {"grpc": "application/grpc+json"}
+"""What nodes that do not speak mucp are asked in, by their `protocol`: an address alone does not tell that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -82,9 +85,11 @@ async def ask_each(
 async def _asked(
     connection: Connection, record: ServiceRecord, node: Node, endpoint: str, request: Any, options: dict[str, Any]
 ) -> Answer:
+    content_type = options.get("content_type") or _ASKED_IN.get(node.metadata.get("protocol", ""))
+    options = {**options, "address": node.address, "content_type": content_type}
     started = perf_counter()
     try:
-        reply = await connection.call_response(record.name, endpoint, request, address=node.address, **options)
+        reply = await connection.call_response(record.name, endpoint, request, **options)
     except (MicroError, ValueError) as error:
         text, code = explained(error) if isinstance(error, MicroError) else (str(error), UNREACHABLE)
         spent = perf_counter() - started
