@@ -14,6 +14,7 @@ import pytest
 from micro_conformance import eventually
 from micro_core import ConfigurationError, Head, Message, Peer, Reset, TransportError, UnaryCall, capture_clock
 from micro_http import HTTP2, HTTPClient, HTTPListener, Limits, listen
+from micro_http.connection import REST
 
 pytestmark = pytest.mark.anyio
 Handler = Callable[[Head, bytes], Awaitable[Message | None]]
@@ -118,6 +119,36 @@ async def test_calls_one_after_another_share_a_connection() -> None:
         for _ in range(20):
             await client.call(listener.address, Message({}, b"x"), deadline=soon())
         assert len({peer.address for peer in accepting.peers}) == 1
+
+
+@asynccontextmanager
+async def of_others() -> AsyncIterator[tuple[str, list[float]]]:
+    """A peer that is not ours; tells how long each connection rested between a reply and the request behind it."""
+    rests: list[float] = []
+
+    async def serve(stream: anyio.abc.SocketStream) -> None:
+        replied = None
+        async with stream:
+            async for _ in stream:
+                if replied is not None:
+                    rests.append(anyio.current_time() - replied)
+                await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                replied = anyio.current_time()
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, serve)
+        yield f"127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}", rests
+        group.cancel_scope.cancel()
+
+
+async def test_a_connection_to_a_peer_that_is_not_ours_rests_after_a_reply() -> None:
+    async with of_others() as (address, rests), HTTPClient() as client:
+        until = anyio.current_time() + 10 * REST
+        while anyio.current_time() < until:
+            await client.call(address, Message({}), deadline=soon())
+        assert rests, "none was used twice"
+        assert min(rests) >= REST / 2, "our clock and the peer's tell a little apart"
+        assert len(client.connections) < 100
 
 
 async def test_calls_at_once_have_a_connection_each_and_the_pool_keeps_its_size() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from micro_conformance import eventually
 from micro_core import EndOfStream, Exchange, Head, Message, Peer, Reset, StreamCall, UnaryCall, capture_clock
 from micro_http.limits import Limits
 from micro_http.parse import Parser
@@ -188,7 +189,9 @@ def head_of(message: Message) -> Head:
 
 
 async def _call(transport: HTTPTransport, address: str, steps: list[Step]) -> None:
+    clock = capture_clock()
     for request, expected in zip(of(steps, "client"), of(steps, "server"), strict=True):
+        await eventually(lambda: all(one.rests <= clock() for one in transport._client.connections), within=5)
         message = Message(head_of(request), request.body)
         reply = await transport.call(address, message, deadline=capture_clock()() + 5)
         assert reply.body == expected.body

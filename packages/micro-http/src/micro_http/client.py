@@ -20,7 +20,7 @@ import anyio
 from micro_core import Exchange, Head, Message, Reset, TransportError
 
 from micro_http.address import format_address, parse_address
-from micro_http.connection import NEVER, ClientPipe, Connection, Pool
+from micro_http.connection import NEVER, REST, ClientPipe, Connection, Pool
 from micro_http.dialing import Dialing, Make, Secure
 from micro_http.http2.client import HTTP2Client
 from micro_http.http2.decoder import Names
@@ -408,11 +408,23 @@ class HTTPClient:
     def _idle(self, pool: Pool, now: float) -> Connection | None:
         """The connection that was used last and is still good."""
         idle = pool.idle
+        if pool.http2 is False and pool.asks:
+            return self._rested(idle, now)
         while idle:
             connection = idle.pop()
             if connection.usable(now, self._pool_ttl):
                 return connection
             connection.abort()
+        return None
+
+    def _rested(self, idle: list[Connection], now: float) -> Connection | None:
+        """The one that was used last among those that have rested."""
+        for at in range(len(idle) - 1, -1, -1):
+            if idle[at].rests <= now:
+                connection = idle.pop(at)
+                if connection.usable(now, self._pool_ttl):
+                    return connection
+                connection.abort()
         return None
 
     async def _dial_for_call(self, pool: Pool, deadline: float) -> Connection:
@@ -450,13 +462,12 @@ class HTTPClient:
 
     def kept(self, connection: Connection) -> bool:
         """Puts a clean connection back; False when there is no room."""
-        idle = connection.pool.idle
-        if (
-            self._loop is None
-            or connection.pool.departed
-            or len(idle) >= (self._alone if connection.pool.http2 else self._pool_size)
-        ):
+        pool, loop = connection.pool, self._loop
+        idle = pool.idle
+        if loop is None or pool.departed or len(idle) >= (self._alone if pool.http2 else self._pool_size):
             return False
+        if not pool.http2:
+            connection.rests = loop.clock() + REST
         idle.append(connection)
         return True
 

@@ -1,4 +1,8 @@
-"""HTTP/1.1 connections of a client, and the pools that they wait in."""
+"""HTTP/1.1 connections of a client, and the pools that they wait in.
+
+Those to a peer that does not speak our HTTP/2, and so may be Go Micro, rest after a reply: from v4.10 on its server
+takes a request that follows one at once for part of the call before, and never answers. Go's own clients lose it, too.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from micro_http.dialing import Dialing
 
 NEVER = float("inf")
+REST = 0.005
+"""Seconds that such a connection rests, in which that server comes round."""
+
 _LARGE = 64 * 1024
 _OVER_A_LIMIT = (413, 431)
 
@@ -37,12 +44,14 @@ class Pool:
         shared: those of HTTP/2.
         dialing: the dial that is under way, where others wait for it.
         departed: whether the node has left, so that nothing is kept.
+        asks: whether the peer is asked if it speaks HTTP/2.
     """
 
     __slots__ = (
         "_unasked",
         "address",
         "asking",
+        "asks",
         "begun",
         "departed",
         "dialing",
@@ -61,6 +70,7 @@ class Pool:
         self.host = host
         self.http2 = self._unasked = http2
         self.departed = False
+        self.asks = http2 is None
         self.start = request_start("POST", "/", host)
         self.asking = self.start + ASKS
         self.idle: list[Connection] = []
@@ -92,11 +102,12 @@ class Pool:
 class Connection(asyncio.Protocol):
     """One connection; at most one call at a time."""
 
-    __slots__ = ("_born", "_client", "_new_waiter", "_parser", "_poll", "_waiter", "_wire", "deadline", "pool")
+    __slots__ = ("_born", "_client", "_new_waiter", "_parser", "_poll", "_waiter", "_wire", "deadline", "pool", "rests")
 
     def __init__(self, client: HTTPClient, loop: Loop, pool: Pool) -> None:
         self.pool = pool
         self.deadline = NEVER
+        self.rests = 0.0
         self._client = client
         self._new_waiter = loop.waiter
         self._parser = Parser(client.limits, client.tables, replies=True)
