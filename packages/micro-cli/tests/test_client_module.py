@@ -272,6 +272,23 @@ STRANGE = {
 }  # fmt: skip
 
 
+LIGATURE = "\ufb01n"
+"""Python reads it as `fin`."""
+
+
+def test_names_that_python_takes_as_they_are_are_kept() -> None:
+    made = of(
+        told("Maß.SagGröße", request({"$ref": "#/$defs/Größe"}, Größe={**struct(höhe=TEXT), "required": ["höhe"]})),
+        told("Maß.Find", request({"$ref": "#/$defs/Sought"}, Sought=struct(**{LIGATURE: TEXT}))),
+        told(f"Maß.{LIGATURE}", request(TEXT)),
+    )
+    assert "@dataclass\nclass Größe:\n    höhe: str\n" in made
+    assert f'        "{LIGATURE}": "NotRequired[str]",\n' in made
+    assert "class Maß(Protocol):\n    async def find(self" in made
+    assert "    async def sag_größe(self, request: Größe)" in made
+    assert f'    @micro.endpoint("Maß.{LIGATURE}")\n    async def fin(' in made
+
+
 def test_modules_of_strange_records_are_clean(tmp_path: Path) -> None:
     paths = []
     for name, text in STRANGE.items():

@@ -221,6 +221,11 @@ def test_types_of_one_name_are_told_apart() -> None:
     }  # fmt: skip
 
 
+def test_names_are_as_python_has_them() -> None:
+    größe = dataclass(type("Größe", (), {"__annotations__": {"höhe": int}}))
+    assert schema_of(Page[größe], None)["$defs"].keys() == {"Page_Größe", "Größe"}  # type: ignore[valid-type]
+
+
 def test_a_model_that_is_read_otherwise_than_written_is_two_types() -> None:
     document = schema_of(Computed, Computed)
     assert document["request"] == {"$ref": "#/$defs/Computed"}

@@ -65,7 +65,7 @@ class _Writer:
         return {"$ref": f"#/$defs/{self._names[key]}"}
 
     def _free(self, name: str) -> str:
-        name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_") or "Type"
+        name = re.sub(r"[^\w.-]+", "_", name).strip("_") or "Type"
         free, number = name, 2
         while free in self.defs:
             free, number = f"{name}_{number}", number + 1
