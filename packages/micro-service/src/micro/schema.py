@@ -2,7 +2,8 @@
 
 Go Micro describes a Go type by its name and, for a struct, by the names its fields have in JSON: the struct, its fields
 and theirs, no deeper. What has no name in Go has none here: a list is `[]` and the name of what it holds; a map, a
-union and `Any` are empty texts. An endpoint that streams has the types of Go's own signature, `Context` and `Stream`.
+union and `Any` are empty texts. `Page[User]` has the name that Go gives such a type. An endpoint that streams has the
+types of Go's own signature, `Context` and `Stream`.
 """
 
 from __future__ import annotations
@@ -66,8 +67,11 @@ def type_name(annotation: Any) -> str:
         return str(annotation.__name__)
     if not isinstance(origin, type) or origin in _NAMELESS:
         return ""
-    message: Any = origin
-    return _message_name(message.DESCRIPTOR) if is_protobuf(origin) else origin.__name__
+    if is_protobuf(origin):
+        message: Any = origin
+        return _message_name(message.DESCRIPTOR)
+    filled = ",".join(type_name(each) or "any" for each in arguments)
+    return f"{origin.__name__}[{filled}]" if filled else origin.__name__
 
 
 def _list_of(name: str) -> str:
