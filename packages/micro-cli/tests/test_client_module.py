@@ -329,6 +329,11 @@ def test_nothing_of_a_strangers_text_is_run() -> None:
         assert calls <= {"field", "TypedDict", "micro.endpoint", "uuid.UUID"}, (name, calls)
 
 
+def test_what_is_left_out_of_a_shape_is_not_sent_as_null() -> None:
+    shape = Value("R", "R", (Value("tags", "[]string"), Value("inner", "R")))
+    assert "class R(TypedDict, total=False):\n" in of(Endpoint("Say.Hello", shape, Value("string", "string")))
+
+
 def test_what_is_not_known_is_told() -> None:
     types = interfaces_of(
         [

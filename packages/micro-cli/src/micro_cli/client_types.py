@@ -102,7 +102,8 @@ class Types:
             return _struct(cls, fields, tag_field, tag)
         if not self._is_plain_class(name):
             return _typed_dict_of_any_names(cls, fields)
-        said = bool(fields) and all(each.required or each.has_default for each in fields)
+        said = bool(fields) and name not in self._types.shaped
+        said = said and all(each.required or each.has_default for each in fields)
         return _dataclass(cls, fields) if said else _typed_dict(cls, fields)
 
     def _is_plain_class(self, name: str) -> bool:
