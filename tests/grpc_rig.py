@@ -199,7 +199,9 @@ class Theirs:
 
 
 @contextmanager
-def theirs(certificates: Certificates | None = None) -> Iterator[tuple[Theirs, str]]:
+def theirs(
+    certificates: Certificates | None = None, compression: grpc.Compression | None = None
+) -> Iterator[tuple[Theirs, str]]:
     """A server of grpcio's, and its address."""
     servicer = Theirs()
     codec: Any = {"request_deserializer": Request.FromString, "response_serializer": Reply.SerializeToString}
@@ -210,7 +212,7 @@ def theirs(certificates: Certificates | None = None) -> Iterator[tuple[Theirs, s
         "Chat": grpc.stream_stream_rpc_method_handler(servicer.chat, **codec),
     }
     with ThreadPoolExecutor(8) as pool:
-        server = grpc.server(pool)
+        server = grpc.server(pool, compression=compression)
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("greeter.Say", methods)])
         if certificates is None:
             port = server.add_insecure_port("127.0.0.1:0")

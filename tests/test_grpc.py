@@ -179,17 +179,33 @@ async def test_their_clients_metadata(certificates: Certificates | None) -> None
             assert dict(call.initial_metadata())["x-stamp"] == "seen"
 
 
-async def test_their_client_that_compresses_is_told(certificates: Certificates | None) -> None:
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+async def test_their_client_compresses(certificates: Certificates | None, compression: grpc.Compression) -> None:
+    long = Request(name="a" * 2_000_000, count_to=1)
+    sent: Any = {"timeout": 20, "compression": compression}
     async with serving(certificates) as (_, address):
         with channel(address, certificates) as opened:
             stub = Stub(opened)
-            compressed: Any = {"timeout": 10, "compression": grpc.Compression.Gzip}
-            for call in (lambda: stub.hello(ADA, **compressed), lambda: list(stub.chat(iter([ADA]), **compressed))):
+            assert (await in_thread(lambda: stub.hello(long, **sent))).msg == f"Hello {long.name}"
+            assert [each.seq_no for each in await in_thread(lambda: list(stub.count(long, **sent)))] == [0]
+            total = await in_thread(lambda: stub.total(iter([long, ADA, long]), **sent))
+            assert total.seq_no == 2 + ADA.count_to
+            replies = await in_thread(lambda: list(stub.chat(iter([long, ADA]), **sent)))
+            assert [each.msg for each in replies] == [long.name.upper(), "ADA"]
+
+
+async def test_their_client_that_compresses_too_much_is_told(certificates: Certificates | None) -> None:
+    large = Request(name="a" * 5_000_000)
+    sent: Any = {"timeout": 20, "compression": grpc.Compression.Gzip}
+    async with serving(certificates) as (_, address):
+        with channel(address, certificates) as opened:
+            stub = Stub(opened)
+            for call in (lambda: stub.hello(large, **sent), lambda: list(stub.chat(iter([large]), **sent))):
                 with pytest.raises(grpc.RpcError) as caught:
                     await in_thread(call)
                 error: Any = caught.value
-                assert error.code() is grpc.StatusCode.UNIMPLEMENTED
-                assert "gzip" in error.details()
+                assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+                assert "message_limit" in error.details()
 
 
 async def test_their_client_sends_and_asks_for_large_messages(certificates: Certificates | None) -> None:
@@ -245,8 +261,14 @@ async def test_a_server_that_has_too_much_to_do_is_unavailable() -> None:
 # Our client calls an ordinary server
 
 
-async def test_our_client_unary(certificates: Certificates | None) -> None:
-    with theirs(certificates) as (_, address):
+COMPRESSIONS = pytest.mark.parametrize(
+    "compression", [None, grpc.Compression.Gzip, grpc.Compression.Deflate], ids=["as they are", "gzip", "deflate"]
+)
+
+
+@COMPRESSIONS
+async def test_our_client_unary(certificates: Certificates | None, compression: grpc.Compression | None) -> None:
+    with theirs(certificates, compression) as (_, address):
         async with calling(certificates) as client:
             request = Request(name="Ada", tags=["a", "b"])
             reply = await client.call("greeter", "Say.Hello", request, Reply, address=address)
@@ -255,7 +277,8 @@ async def test_our_client_unary(certificates: Certificates | None) -> None:
             assert by_path == reply
 
 
-async def test_our_client_streams(certificates: Certificates | None) -> None:
+@COMPRESSIONS
+async def test_our_client_streams(certificates: Certificates | None, compression: grpc.Compression | None) -> None:
     class Say:
         def count(self, request: Request) -> AsyncIterator[Reply]:
             raise NotImplementedError
@@ -270,7 +293,7 @@ async def test_our_client_streams(certificates: Certificates | None) -> None:
         for number in range(many):
             yield Request(name=f"m{number}", count_to=number)
 
-    with theirs(certificates) as (_, address):
+    with theirs(certificates, compression) as (_, address):
         async with calling(certificates) as client:
             say = client.proxy(Say, "greeter", address=address)
             numbers = [reply.seq_no async for reply in say.count(Request(count_to=1000))]
@@ -351,16 +374,20 @@ async def test_our_clients_metadata(certificates: Certificates | None) -> None:
                 await client.call("greeter", "Say.Hello", ADA, Reply, address=address, metadata={"x-two": "ä"})
 
 
-async def test_our_client_and_large_messages(certificates: Certificates | None) -> None:
+@COMPRESSIONS
+async def test_our_client_and_large_messages(
+    certificates: Certificates | None, compression: grpc.Compression | None
+) -> None:
     large = "ä" * 1_000_000
-    with theirs(certificates) as (_, address):
+    with theirs(certificates, compression) as (_, address):
         async with calling(certificates) as client:
             reply = await client.call("greeter", "Say.Hello", Request(name=large), Reply, address=address, timeout=20)
             assert reply.msg == f"Hello {large}"
 
 
-async def test_messages_over_our_clients_limit() -> None:
-    with theirs() as (_, address):
+@COMPRESSIONS
+async def test_messages_over_our_clients_limit(compression: grpc.Compression | None) -> None:
+    with theirs(None, compression) as (_, address):
         async with calling(message_limit=4000) as client:
             large = Request(name="a" * 3999, count_to=1)
             with pytest.raises(micro.errors.BadGateway, match="4000") as caught:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import tracemalloc
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,15 +18,24 @@ from micro_conformance import eventually
 
 pytestmark = pytest.mark.anyio
 HELLO = "/greeter.Say/Hello"
+MIB = 2**20
 
 
 class Say:
     async def hello(self, name: str) -> str:
         return f"Hello {name}"
 
+    async def size(self, name: str) -> int:
+        return len(name)
+
     async def chat(self, names: AsyncIterator[str]) -> AsyncIterator[str]:
         async for name in names:
             yield name.upper()
+
+    async def first(self, names: AsyncIterator[str]) -> AsyncIterator[str]:
+        async for name in names:
+            yield name[0]
+            return
 
 
 def service() -> Any:
@@ -50,15 +62,68 @@ async def test_json_is_called_as_well() -> None:
 
 
 @pytest.mark.parametrize("path", [HELLO, "/greeter.Say/Chat"])
-async def test_a_compressed_message_is_unimplemented(path: str) -> None:
+@pytest.mark.parametrize("encoding", [None, "identity", "snappy"])
+async def test_a_message_compressed_by_what_is_not_known_is_unimplemented(path: str, encoding: str | None) -> None:
     async with service() as served:
-        answer = await ask(served.address, path, message(b'"Ada"', flags=1))
+        named = {} if encoding is None else {"grpc-encoding": encoding}
+        answer = await ask(served.address, path, message(b'"Ada"', flags=1), named)
         assert answer.status == "12"
         assert "compressed" in answer.message
-        assert {**answer.head, **answer.trailer}["grpc-accept-encoding"] == "identity"
-        offered = await ask(served.address, path, message(b'"Ada"'), {"grpc-encoding": "gzip"})
-        assert (offered.status, offered.head["grpc-accept-encoding"]) == ("12", "identity")
-        assert (await ask(served.address, path, message(b'"Ada"'), {"grpc-encoding": "identity"})).status == "0"
+        assert {**answer.head, **answer.trailer}["grpc-accept-encoding"] == "identity,gzip,deflate"
+        assert (await ask(served.address, path, message(b'"Ada"'), named)).status == "0"
+
+
+@pytest.mark.parametrize("path", [HELLO, "/greeter.Say/Chat"])
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+async def test_a_compressed_message_is_inflated(path: str, encoding: str, compress: Any) -> None:
+    async with service() as served:
+        named = {"grpc-encoding": encoding}
+        answer = await ask(served.address, path, message(compress(b'"Ada"'), flags=1), named)
+        assert (answer.status, answer.body) == ("0", message(b'"Hello Ada"' if path == HELLO else b'"ADA"'))
+        assert (await ask(served.address, path, message(b'"Ada"'), named)).status == "0"
+
+
+def bomb(size: int) -> bytes:
+    return gzip.compress(b'"' + b"a" * (size - 2) + b'"')
+
+
+@pytest.mark.parametrize("path", ["/greeter.Say/Size", "/greeter.Say/First"])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (bomb(4 * MIB), "0"),
+        (bomb(4 * MIB + 1), "8"),
+        (bomb(300 * MIB), "8"),
+        (gzip.compress(b'"a"')[:-1], "13"),
+        (gzip.compress(b'"a"') + b"x", "13"),
+        (b"\x1f\x8b nonsense", "13"),
+        (b"", "13"),
+    ],
+    ids=["at the limit", "one above", "bomb", "cut short", "more behind", "nonsense", "nothing"],
+)
+async def test_inflating_ends_at_the_limit(path: str, body: bytes, status: str) -> None:
+    async with service() as served:
+        tracemalloc.start()
+        try:
+            answer = await ask(served.address, path, message(body, flags=1), {"grpc-encoding": "gzip"})
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert answer.status == status
+        assert peak < 64 * MIB
+
+
+async def test_what_nobody_receives_is_not_inflated() -> None:
+    async with service() as served:
+        tracemalloc.start()
+        try:
+            many = message(bomb(4 * MIB), flags=1) * 10
+            answer = await ask(served.address, "/greeter.Say/First", many, {"grpc-encoding": "gzip"})
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert (answer.status, answer.body) == ("0", message(b'"a"'))
+        assert peak < 20 * MIB
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import re
+import sys
 import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +61,38 @@ def assert_is_the_skeleton(package: str, table: dict[str, Any]) -> None:
 def test_every_pyproject_is_the_one_skeleton(package: str) -> None:
     assert_is_the_skeleton(package, pyproject(package))
     assert pyproject(package)["project"]["version"] == pyproject("micro-core")["project"]["version"]
+
+
+OF_USERS = {"google", "pydantic", "pydantic_core", "trio"}
+"""Modules that are imported where their user has imported them already, so that nobody needs them for our sake."""
+STANDARD = {*sys.stdlib_module_names, "annotationlib"}
+"""With what releases of Python have that are later than this one."""
+
+
+@pytest.mark.parametrize("package", [name for name in PACKAGES if module(name)])
+def test_every_package_declares_what_it_imports(package: str) -> None:
+    project = pyproject(package)["project"]
+    extras = project.get("optional-dependencies", {})
+    asked = [*project["dependencies"], *(each for name, group in extras.items() if name != "test" for each in group)]
+    declared = {re.split(r"[\[<>=;!~ ]", requirement)[0] for requirement in [*asked, package]}
+    ours = {name: [each] for each in PACKAGES if (name := module(each))}
+    brought_by = {**packages_distributions(), **ours, "consul": ["python-consul2"]}
+    for name in sorted(set(imported(package)) - STANDARD - OF_USERS):
+        bringing = {each.replace("_", "-") for each in brought_by.get(name, [name])}
+        assert declared & bringing, f"{package} imports {name}"
+
+
+def imported(package: str) -> Iterator[str]:
+    """The first parts of all modules that a package imports as it runs, in functions, too."""
+    left: list[ast.AST] = [ast.parse(path.read_text()) for path in (ROOT / "packages" / package / "src").rglob("*.py")]
+    while left:
+        node = left.pop()
+        if isinstance(node, ast.Import):
+            yield from (each.name.partition(".")[0] for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            left += ast.iter_child_nodes(node)
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

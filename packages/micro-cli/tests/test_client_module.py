@@ -272,6 +272,23 @@ STRANGE = {
 }  # fmt: skip
 
 
+LIGATURE = "\ufb01n"
+"""Python reads it as `fin`."""
+
+
+def test_names_that_python_takes_as_they_are_are_kept() -> None:
+    made = of(
+        told("Maß.SagGröße", request({"$ref": "#/$defs/Größe"}, Größe={**struct(höhe=TEXT), "required": ["höhe"]})),
+        told("Maß.Find", request({"$ref": "#/$defs/Sought"}, Sought=struct(**{LIGATURE: TEXT}))),
+        told(f"Maß.{LIGATURE}", request(TEXT)),
+    )
+    assert "@dataclass\nclass Größe:\n    höhe: str\n" in made
+    assert f'        "{LIGATURE}": "NotRequired[str]",\n' in made
+    assert "class Maß(Protocol):\n    async def find(self" in made
+    assert "    async def sag_größe(self, request: Größe)" in made
+    assert f'    @micro.endpoint("Maß.{LIGATURE}")\n    async def fin(' in made
+
+
 def test_modules_of_strange_records_are_clean(tmp_path: Path) -> None:
     paths = []
     for name, text in STRANGE.items():
@@ -310,6 +327,11 @@ def test_nothing_of_a_strangers_text_is_run() -> None:
     for name, text in STRANGE.items():
         calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)}
         assert calls <= {"field", "TypedDict", "micro.endpoint", "uuid.UUID"}, (name, calls)
+
+
+def test_what_is_left_out_of_a_shape_is_not_sent_as_null() -> None:
+    shape = Value("R", "R", (Value("tags", "[]string"), Value("inner", "R")))
+    assert "class R(TypedDict, total=False):\n" in of(Endpoint("Say.Hello", shape, Value("string", "string")))
 
 
 def test_what_is_not_known_is_told() -> None:

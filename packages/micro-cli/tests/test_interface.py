@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from micro.described import KEY, STREAM_KEY
 from micro_cli.interface import ANYTHING, Interfaces, interfaces_of
-from micro_core import Endpoint, ServiceRecord, Value
+from micro_core import Endpoint, Node, ServiceRecord, Value
 from micro_registry_consul.records import read_health
 
 CAPTURED = json.loads((Path(__file__).parents[2] / "micro-registry-consul" / "tests" / "go_micro.json").read_text())
@@ -72,6 +72,20 @@ def test_what_real_go_micro_registered_is_understood() -> None:
     assert types.endpoints["Say.Count"].stream == "both"
     assert types.endpoints["Say.Count"].request == ANYTHING
     assert "Func" not in types.endpoints, "it is a subscriber"
+
+
+def test_a_shape_of_ours_does_not_say_what_may_be_null() -> None:
+    shape = Value("R", "R", (Value("name", "string"), Value("at", "Time"), Value("x", ""), Value("tags", "[]string")))
+    node = Node("n", "127.0.0.1:1", {"micro-py": "0.1.0"})
+    types = interfaces_of([ServiceRecord("greeter", "1", (node,), (Endpoint("A.B", shape, Value("int64", "int64")),))])
+    null = {"type": "null"}
+    assert types.defs["R"]["properties"] == {
+        "name": {"anyOf": [{"type": "string"}, null]},
+        "at": {"anyOf": [{"type": "string", "format": "date-time"}, null]},
+        "x": ANYTHING,
+        "tags": {"anyOf": [{"type": "array", "items": {"type": "string"}}, null]},
+    }
+    assert types.endpoints["A.B"].reply == {"type": "integer"}
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,9 @@ def test_a_service_without_methods_is_written_and_a_file_without_services_is_not
     [
         ("a.proto", "rpc GetUrl(M) returns (M); rpc GetURL(M) returns (M);", "'get_url' in Python, as GetUrl is"),
         ("a.proto", "rpc _Hidden(M) returns (M);", "_Hidden of service S begins with an underscore"),
+        ("a.proto", "rpc A(M) returns (class); } message class {", "'class' is a word of Python"),
+        ("a.proto", "rpc A(M) returns (O.None); } message O { message None {}", "'O.None' is a word of Python"),
+        ("a.proto", "} service s {", "'s_client' in Python, as that of S is"),
         ("class/a.proto", "", "'class' is no name of a Python module"),
         ("4.proto", "", "'4_micro' is no name of a Python module"),
     ],
@@ -194,6 +197,31 @@ def test_what_python_cannot_say_is_one_sentence_of_protocs(tmp_path, file, text,
     assert done.returncode != 0
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("service", "endpoint"),
+    [
+        ("Say", "Say.A"), ("say", "Say.A"), ("say_hello", "SayHello.A"), ("Say_Hello", "Say_Hello.A"),
+        ("v1say2you", "V1Say2You.A"), ("_x", "XX.A"), ("HTTPSay", "HTTPSay.A"), ("async", "Async.A"),
+    ],
+)  # fmt: skip
+def test_services_are_named_as_by_go_micros_generator(tmp_path, service, endpoint):
+    (tmp_path / "a.proto").write_text(
+        f'syntax = "proto3"; service {service} {{ rpc A(M) returns (M); }} message M {{}}'
+    )
+    assert protoc(tmp_path, "a.proto").stderr == ""
+    written = (tmp_path / "a_micro.py").read_text()
+    compile(written, "a_micro.py", "exec")
+    assert f'@_micro.endpoint("{endpoint}")' in written
+
+
+def test_a_service_that_is_called_by_a_word_of_python(tmp_path):
+    (tmp_path / "a.proto").write_text('syntax = "proto3"; service async { rpc A(M) returns (M); } message M {}')
+    assert protoc(tmp_path, "a.proto").stderr == ""
+    written = (tmp_path / "a_micro.py").read_text()
+    assert "class async_(_abc.ABC):" in written
+    assert "def async_client(" in written
 
 
 def test_an_option_is_refused():

@@ -253,16 +253,6 @@ async def test_an_unknown_service(rig: Rig) -> None:
     assert (missing.value.service, missing.value.endpoint, missing.value.attempts) == ("greter", "Say.Hello", 0)
 
 
-async def test_debug_endpoints(rig: Rig) -> None:
-    await rig.serve()
-    client = await rig.client()
-    assert (await client.call(hello({}, endpoint="Debug.Health"))).value == {"status": "ok"}
-    stats = (await client.call(hello({}, endpoint="Debug.Stats"))).value
-    assert sorted(stats) == ["gc", "memory", "started", "threads", "uptime"]
-    assert stats["memory"] > 1_000_000
-    assert all(isinstance(value, int) for value in stats.values())
-
-
 async def test_middleware_may_add_to_the_reply(rig: Rig) -> None:
     handler = unary(lambda call: None)
 

@@ -165,6 +165,10 @@ class Page(Generic[T]):
     first: T
 
 
+NESTED = "Page[Page[string]]"
+TEXTS = (Value("items", "[]string"), Value("first", "string"))
+
+
 @dataclass
 class Endless:
     again: Endless | None
@@ -183,7 +187,12 @@ class Endless:
         (Model, Value("Model", "Model", (Value("years", "int64"),))),
         (Attrs, Value("Attrs", "Attrs", (Value("size", "int64"),))),
         (Typed, Value("Typed", "Typed", (Value("key", "string"), Value("more", "int64")))),
-        (Page[D], Value("Page", "Page", (Value("items", "[]D"), Value("first", "D", (Value("e", "string"),))))),
+        (Page[D], Value("Page[D]", "Page[D]", (Value("items", "[]D"), Value("first", "D", (Value("e", "string"),))))),
+        (
+            Page[Page[str]],
+            Value(NESTED, NESTED, (Value("items", "[]Page[string]"), Value("first", "Page[string]", TEXTS))),
+        ),
+        (list[Page[Any]], Value("", "[]Page[any]")),
         (Page, Value("Page", "Page", (Value("items", "[]"), Value("first", "")))),
         (Annotated[D, "unhashable", []], Value("D", "D", (Value("e", "string"),))),
         (Optional[D], Value("D", "D", (Value("e", "string"),))),  # noqa: UP045 - people write it

@@ -14,6 +14,7 @@ import base64
 import binascii
 import keyword
 import re
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,15 +32,24 @@ USED = BUILTINS | MODULES | IMPORTED
 
 def identifier(name: str, taken: Collection[str], used: Collection[str] = USED) -> str:
     """A name that Python takes and nobody has, as close as possible."""
-    free = made = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_") or "unnamed"
-    if made[0].isdigit():
-        free = made = f"n{made}"
-    if keyword.iskeyword(made) or made in used:
-        free = f"{made}_"
-    number = 2
-    while free in taken:
-        free, number = f"{made}_{number}", number + 1
-    return free
+    made = re.sub(r"\W+", "_", unicodedata.normalize("NFKC", name)).strip("_") or "unnamed"
+    if not made.isidentifier():
+        made = f"n{made}" if f"n{made}".isidentifier() else ascii_name(made)
+    return free(f"{made}_" if keyword.iskeyword(made) or made in used else made, taken)
+
+
+def ascii_name(name: str) -> str:
+    """The name in ASCII letters, digits and underscores."""
+    made = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_") or "unnamed"
+    return f"n{made}" if made[0].isdigit() else made
+
+
+def free(name: str, taken: Collection[str]) -> str:
+    """The name, with a number where somebody has it."""
+    found, number = name, 2
+    while found in taken:
+        found, number = f"{name.rstrip('_')}_{number}", number + 1
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +102,16 @@ class Types:
             return _struct(cls, fields, tag_field, tag)
         if not self._is_plain_class(name):
             return _typed_dict_of_any_names(cls, fields)
-        said = bool(fields) and all(each.required or each.has_default for each in fields)
+        said = bool(fields) and name not in self._types.shaped
+        said = said and all(each.required or each.has_default for each in fields)
         return _dataclass(cls, fields) if said else _typed_dict(cls, fields)
 
     def _is_plain_class(self, name: str) -> bool:
         """Whether its fields may stand in the body of a class, where a name hides what else is called so."""
         hidden = {*USED, *self.names.values()}
         return all(
-            field.isidentifier() and field.isascii() and field[0] != "_" and field not in hidden
-            and not keyword.iskeyword(field)
+            field.isidentifier() and field[0] != "_" and field not in hidden and not keyword.iskeyword(field)
+            and unicodedata.is_normalized("NFKC", field)
             for field in self._types.defs[name]["properties"]
         )  # fmt: skip
 

@@ -3,7 +3,7 @@
 A node of ours adds schemas to its record, as many as there is room for (see `micro.described`). Everybody registers Go
 Micro's shapes (WIRE §9): names of Go types and of their fields, three levels deep. Where there is a shape alone, a type
 of the same name and fields that another endpoint has a schema of is taken for the same. All else asks for no more than
-is known: nothing is required, lists and structs may be null, and what is named only may be anything.
+is known: nothing is required, lists, structs and fields of ours may be null, and what is named only may be anything.
 
 Records come from strangers. Of a schema, only what is known here and well-formed is kept, so that nobody after this
 needs to doubt it. References are kept as bare names of `defs`.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -51,10 +51,15 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Interfaces:
-    """The endpoints of a service that can be called, by name, and the named types that they refer to."""
+    """The endpoints of a service that can be called, by name, and the named types that they refer to.
+
+    Attributes:
+        shaped: those of the types that are known by a shape alone.
+    """
 
     endpoints: Mapping[str, Interface]
     defs: Mapping[str, Schema]
+    shaped: Collection[str] = ()
 
     def resolved(self, schema: Schema) -> Schema:
         """The schema behind references, and without the null that may stand for it."""
@@ -89,15 +94,17 @@ UNKNOWN = Wanted(ANYTHING, Interfaces({}, {}))
 """Where nothing is known."""
 
 
-def interfaces_of(records: Iterable[ServiceRecord]) -> Interfaces:
+def interfaces_of(records: Sequence[ServiceRecord]) -> Interfaces:
     """Those of a service; of an endpoint that several versions have, the last one's."""
+    ours = any("micro-py" in node.metadata for record in records for node in record.nodes)
     found = {each.name: each for record in records for each in record.endpoints if "topic" not in each.metadata}
-    reader = _Reader()
+    reader = _Reader(ours=ours)
     made = {name: interface for name in found if (interface := reader.exact(found[name])) is not None}
+    described = frozenset(reader.defs)
     shaped = [found[name] for name in found if name not in made]
     reader.learn(shaped)
     made |= {endpoint.name: reader.shaped(endpoint) for endpoint in shaped}
-    return Interfaces({name: made[name] for name in sorted(made)}, reader.defs)
+    return Interfaces({name: made[name] for name in sorted(made)}, reader.defs, reader.defs.keys() - described)
 
 
 def stream_of(endpoint: Endpoint) -> str:
@@ -109,7 +116,10 @@ def stream_of(endpoint: Endpoint) -> str:
 
 
 class _Reader:
-    def __init__(self) -> None:
+    """Reads the endpoints of one service; `ours`: there are nodes of ours among those that serve it."""
+
+    def __init__(self, *, ours: bool) -> None:
+        self._ours = ours
         self.defs: dict[str, Schema] = {}
         self._types: dict[tuple[str, frozenset[str]], Value] = {}
 
@@ -203,7 +213,12 @@ class _Reader:
         return free
 
     def _struct(self, value: Value) -> Schema:
-        return {"type": "object", "properties": {inner.name: self._schema(inner) for inner in value.values}}
+        return {"type": "object", "properties": {inner.name: self._field(inner) for inner in value.values}}
+
+    def _field(self, value: Value) -> Schema:
+        """In shapes of ours a field that may be None looks like any other."""
+        made = self._schema(value)
+        return _or_null(made) if self._ours and made and "anyOf" not in made else made
 
 
 _SCALARS: Sequence[tuple[re.Pattern[str], Schema]] = [

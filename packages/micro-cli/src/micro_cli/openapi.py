@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from micro_core import Node, ServiceRecord
 
-from micro_cli.client_types import identifier
+from micro_cli.client_types import ascii_name, free
 from micro_cli.interface import Interface, Interfaces, Schema, with_names
 
 _JSON = "application/json"
@@ -29,8 +29,8 @@ def openapi(service: str, records: Sequence[ServiceRecord], types: Interfaces) -
     """The document."""
     names: dict[str, str] = {}
     for name in types.defs:
-        names[name] = identifier(name, names.values(), used=())
-    error = identifier("Error", names.values(), used=())
+        names[name] = free(ascii_name(name), names.values())
+    error = free("Error", names.values())
     references = {name: f"#/components/schemas/{free}" for name, free in names.items()}
     operations = {
         f"/{quote(service, safe='')}/{quote(each.name, safe='')}": {"post": _operation(each, references, error)}

@@ -26,7 +26,8 @@ class Client(Component, ABC):
     """
 
     protocol: ClassVar[str] = "mucp"
-    """The wire protocol it speaks: nodes whose metadata names another one are not called."""
+    """The wire protocol it speaks, as nodes name it in their metadata. It may speak others to nodes that name them, or
+    none; a node that names one it does not speak is not called."""
 
     @abstractmethod
     async def call(self, call: Call) -> Reply:

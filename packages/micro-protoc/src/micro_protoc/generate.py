@@ -14,7 +14,7 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 
-from micro_protoc.names import Types, Unwritable, alias, identifier, module, snake
+from micro_protoc.names import Types, Unwritable, alias, camel, identifier, module, snake
 
 _SERVICE, _METHOD = 6, 2  # where comments are kept: numbers of fields of FileDescriptorProto and ServiceDescriptorProto
 _WIDTH = 110
@@ -86,6 +86,7 @@ def _written(file: FileDescriptorProto, types: Types) -> Iterator[str]:
     yield HEAD.format(
         source=file.name, imports="\n".join(f"import {name} as {alias(name)}" for name in sorted(modules))
     )
+    _check_clients(file)
     comments = {tuple(place.path): place.leading_comments for place in file.source_code_info.location}
     for number, service in enumerate(file.service):
         path = (_SERVICE, number)
@@ -101,13 +102,13 @@ def _written(file: FileDescriptorProto, types: Types) -> Iterator[str]:
 
 def _method(service: ServiceDescriptorProto, method: MethodDescriptorProto, comment: str, types: Types) -> str:
     request, reply = types.expression(method.input_type), types.expression(method.output_type)
-    endpoint = f'"{service.name}.{method.name}"'
+    endpoint = f'"{camel(service.name)}.{method.name}"'
     if method.options.idempotency_level in _REPEATABLE:
         endpoint += ", idempotent=True"
     return METHOD.format(
         endpoint=endpoint,
         kind="def" if method.server_streaming else "async def",
-        name=snake(method.name),
+        name=identifier(snake(method.name)),
         parameter=f"requests: _AsyncIterator[{request}]" if method.client_streaming else f"request: {request}",
         reply=f"_AsyncIterator[{reply}]" if method.server_streaming else reply,
         text=_docstring(comment or f"{method.name}.", 8),
@@ -118,13 +119,26 @@ def _check(file: FileDescriptorProto, service: ServiceDescriptorProto) -> None:
     """Raises Unwritable for methods that Python cannot tell apart, or does not take for public."""
     seen: dict[str, str] = {}
     for method in service.method:
-        name = snake(method.name)
+        name = identifier(snake(method.name))
         where = f"{file.name}: rpc {method.name} of service {service.name}"
         if name.startswith("_"):
             raise Unwritable(f"{where} begins with an underscore, which is private in Python; rename it")
         if name in seen:
             raise Unwritable(f"{where} would be called {name!r} in Python, as {seen[name]} is; rename one")
         seen[name] = method.name
+
+
+def _check_clients(file: FileDescriptorProto) -> None:
+    """Raises Unwritable for services whose functions would have one name."""
+    seen: dict[str, str] = {}
+    for service in file.service:
+        name = f"{snake(service.name)}_client"
+        if name in seen:
+            text = (
+                f"the client of service {service.name} would be called {name!r} in Python, as that of {seen[name]} is"
+            )
+            raise Unwritable(f"{file.name}: {text}; rename one")
+        seen[name] = service.name
 
 
 def _docstring(comment: str, indent: int) -> str:

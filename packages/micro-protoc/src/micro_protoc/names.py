@@ -10,14 +10,23 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
+_LOWER = re.compile(r"_([a-z])|(?<![A-Za-z])([a-z])")
+"""Where a word begins in lower case."""
+
 
 class Unwritable(Exception):
     """The file asks for what cannot be written in Python; the text is for protoc's user."""
 
 
 def snake(name: str) -> str:
-    """`GetURL` as `get_url`, and `Import` as `import_`."""
-    return identifier(_WORDS.sub("_", name).lower())
+    """`GetURL` as `get_url`."""
+    return _WORDS.sub("_", name).lower()
+
+
+def camel(name: str) -> str:
+    """The name that Go gives a service: `say_hello` as `SayHello`."""
+    first, rest = ("X", name[1:]) if name.startswith("_") else ("", name)
+    return first + _LOWER.sub(lambda found: (found[1] or found[2]).upper(), rest)
 
 
 def identifier(name: str) -> str:
@@ -54,8 +63,11 @@ class Types:
         return module(self._found[full_name][0], "_pb2")
 
     def expression(self, full_name: str) -> str:
-        """The message where its module is imported by its alias."""
-        return f"{alias(self.module(full_name))}.{self._found[full_name][1]}"
+        """The message where its module is imported by its alias. Raises Unwritable."""
+        file, path = self._found[full_name]
+        if any(map(keyword.iskeyword, path.split("."))):
+            raise Unwritable(f"{file}: message {path!r} is a word of Python, so nothing can be typed by it; rename it")
+        return f"{alias(self.module(full_name))}.{path}"
 
 
 def _paths(messages: Iterable[DescriptorProto], outer: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -37,7 +37,7 @@ from micro_rpc.wire import CLIENT_ID, unreadable
 
 
 class RPCClient(Client):
-    """Calls by Go Micro's mucp (WIRE §5)."""
+    """Calls by Go Micro's mucp (WIRE §5), in its envelopes, and by gRPC: as the content type or the node asks."""
 
     @dataclass(frozen=True, slots=True)
     class Options:

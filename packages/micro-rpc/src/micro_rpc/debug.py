@@ -1,4 +1,9 @@
-"""`Debug.Health` and `Debug.Stats`, in the shape of Go Micro 1.1.0 (WIRE §8). Served, never registered."""
+"""`Debug.Health` and `Debug.Stats`, in the shape of Go Micro 1.1.0 (WIRE §8). Served, never registered.
+
+They can be asked for in every content type that is installed, and in protobuf whatever is: messages of numbers and one
+text need no library. Go Micro 1.18 put a field in front of the others of `Stats`, so that their numbers moved; callers
+older than that are known by the second set of headers that they send.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,30 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from micro_core import Call, Endpoint, Handler, Reply
+from micro_core import Call, Codec, Decode, Encode, Endpoint, Handler, Reply, UnsupportedType
+from micro_core.codec import PROTOBUF
+
+from micro_rpc.protobuf import number_field, text_field
+
+
+class Health(TypedDict):
+    """Always `ok`."""
+
+    status: str
+
+
+class Stats(TypedDict):
+    """Unix seconds, seconds, bytes, a count, and nanoseconds spent in garbage collection."""
+
+    started: int
+    uptime: int
+    memory: int
+    threads: int
+    gc: int
 
 
 class Debug:
@@ -24,24 +48,24 @@ class Debug:
     def handlers(self) -> Sequence[Handler]:
         """The endpoints, as a server takes them."""
         return (
-            Handler(Endpoint("Debug.Health"), None, dict[str, Any], False, self.health),
-            Handler(Endpoint("Debug.Stats"), None, dict[str, Any], False, self.stats),
+            Handler(Endpoint("Debug.Health"), None, Health, False, self.health),
+            Handler(Endpoint("Debug.Stats"), None, Stats, False, self.stats),
         )
 
     async def health(self, call: Call) -> Reply:
-        """`{"status": "ok"}`: it answers."""
-        return Reply({"status": "ok"})
+        """It answers."""
+        return Reply(Health(status="ok"))
 
     async def stats(self, call: Call) -> Reply:
-        """Unix seconds, seconds, bytes, a count, and nanoseconds spent in garbage collection."""
+        """What the process costs."""
         return Reply(
-            {
-                "started": int(self._started),
-                "uptime": int(time.time() - self._started),
-                "memory": _resident(),
-                "threads": threading.active_count(),
-                "gc": self._collected,
-            }
+            Stats(
+                started=int(self._started),
+                uptime=int(time.time() - self._started),
+                memory=_resident(),
+                threads=threading.active_count(),
+                gc=self._collected,
+            )
         )
 
     def watch(self) -> None:
@@ -59,6 +83,39 @@ class Debug:
             self._collecting = time.perf_counter_ns()
         elif self._collecting:
             self._collected += time.perf_counter_ns() - self._collecting
+
+
+def codec_of(handler: Handler, content_type: str, *, old: bool) -> Codec | None:
+    """The codec of a reply from here in protobuf; None for everything else. `old`: for a caller before 1.18."""
+    own = handler.reply_type is Health or handler.reply_type is Stats
+    return _Protobuf(_OLD if old else _NUMBERS) if own and content_type == PROTOBUF else None
+
+
+_OLD = {"started": 1, "uptime": 2, "memory": 3, "threads": 4, "gc": 5}
+_NUMBERS = {"timestamp": 1, "started": 2, "uptime": 3, "memory": 4, "threads": 5, "gc": 6}
+
+
+class _Protobuf(Codec):
+    """HealthResponse and StatsResponse, the latter with the given numbers."""
+
+    content_types = (PROTOBUF,)
+
+    def __init__(self, numbers: Mapping[str, int]) -> None:
+        self._numbers = numbers
+
+    def encoder(self, type_: Any) -> Encode:
+        if type_ is Health:
+            return lambda health: text_field(1, health["status"])
+        if type_ is Stats:
+            return self._stats
+        raise UnsupportedType("messages of Debug are these two")
+
+    def _stats(self, stats: Any) -> bytes:
+        told = {"timestamp": stats["started"] + stats["uptime"], **stats}
+        return b"".join(number_field(number, told[name]) for name, number in self._numbers.items())
+
+    def decoder(self, type_: Any) -> Decode:
+        raise UnsupportedType("nothing that Debug is asked is read")
 
 
 def _resident() -> int:

@@ -165,7 +165,7 @@ class _Unrouted(UnaryCall):
         if isinstance(work, Message):
             return work
         if work.streams:
-            return dialect.refuse(BadRequest(f"{method} is a stream; its head names no endpoint"), service)
+            return dialect.refuse(BadRequest(f"{method} is a stream, which a head with micro-endpoint opens"), service)
         if self._reason is not None:
             work.cancel(self._reason)
         return await work.run(body)

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from micro_core import Buffer, DecodeError
 
+from micro_rpc.protobuf import sized
+
 if TYPE_CHECKING:
     from msgspec.json import Decoder
 
@@ -139,7 +141,7 @@ class ProtoRpc(Envelope):
         return _parts(_method_and_id(method, id) + b"\x1a\x00", payload)
 
     def write_error(self, method: str, id: str, error: str) -> bytes:  # noqa: D102
-        return _parts(_method_and_id(method, id) + b"\x1a" + _sized(error.encode()), b"")
+        return _parts(_method_and_id(method, id) + b"\x1a" + sized(error.encode()), b"")
 
     def read_reply(self, body: Buffer) -> Reply:  # noqa: D102
         _, id, error, payload = _read_parts(body)
@@ -157,20 +159,12 @@ def _parts(header: bytes, payload: bytes) -> bytes:
 
 
 def _method_and_id(method: str, id: str) -> bytes:
-    return b"\x0a%b\x11%b" % (_sized(method.encode()), _SEQUENCE.pack(_sequence(id)))
+    return b"\x0a%b\x11%b" % (sized(method.encode()), _SEQUENCE.pack(_sequence(id)))
 
 
 def _sequence(id: str) -> int:
     number = int(id) if id.isascii() and id.isdigit() and len(id) <= 20 else 0
     return number if number < 1 << 64 else 0
-
-
-def _sized(data: bytes) -> bytes:
-    size, prefix = len(data), bytearray()
-    while size > 127:
-        prefix.append(size & 127 | 128)
-        size >>= 7
-    return bytes((*prefix, size)) + data
 
 
 def _read_parts(body: Buffer) -> tuple[str, str, str, bytes]:

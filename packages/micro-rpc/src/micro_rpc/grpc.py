@@ -7,8 +7,8 @@ The path is Go Micro's: `/<service>.<Type>/<Method>`; a server takes the last do
 endpoint, so that `/helloworld.Greeter/SayHello` is `Greeter.SayHello` whatever its package. An endpoint that begins
 with a slash is the path itself. Whether a call streams is settled by the endpoint: the wire knows no difference.
 
-The messages' prefixes are HTTP/2's business (`micro_http.http2`). Compression is not offered, so that a message that
-says it is compressed is refused with UNIMPLEMENTED.
+The messages' prefixes are HTTP/2's business (`micro_http.http2`), and with them compression: what comes compressed is
+inflated there, nothing is sent so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import quote, unquote
 
 from micro_core import Call, Head, Message, Peer, Reply, RPCError, StreamCall, UnaryCall
-from micro_core.errors import BadRequest, NotFound, NotImplementedByServer, UnsupportedMediaType
+from micro_core.errors import BadRequest, NotFound, UnsupportedMediaType
 
 from micro_rpc import grpc_status, health
 from micro_rpc.dialect import Dialect
@@ -99,11 +99,6 @@ class GRPCDialect(Dialect):
             error = UnsupportedMediaType(f"{_NAME} needs HTTP/2; over HTTP/1.1 send the payload's own content type")
             plain = "micro-endpoint" not in head
             return refuse_plainly(error, served.service) if plain else refuse(error, served.service)
-        if head.get("grpc-encoding", "identity") != "identity":
-            text = f"messages compressed by {head['grpc-encoding']} are not taken; send them as they are"
-            refusal = self.refuse(NotImplementedByServer(text), served.service)
-            refusal.head["grpc-accept-encoding"] = "identity"
-            return refusal
         return super().accept(served, head, peer)
 
     def bind(self, served: Served, head: Head) -> Binding:
@@ -140,11 +135,16 @@ class GRPCDialect(Dialect):
     # The client
 
     def head(self, call: Call, content_type: str) -> Head:
-        """Path, content type, and `te`, without which no server of gRPC answers.
+        """Path, content type, what replies may be compressed by, and `te`, without which no server of gRPC answers.
 
         Go Micro's servers look for the payload's content type in `x-content-type`, and take it for protobuf without.
         """
-        head = {":path": _path(call), "content-type": content_type, "te": "trailers"}
+        head = {
+            ":path": _path(call),
+            "content-type": content_type,
+            "te": "trailers",
+            "grpc-accept-encoding": "identity,gzip,deflate",
+        }
         payload = self.payload(content_type)
         return head | {"x-content-type": payload} if payload and payload != _PAYLOADS["proto"] else head
 

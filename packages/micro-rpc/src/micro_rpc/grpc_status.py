@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 from micro_core import Head, Outcome, RPCError
 from micro_core.errors import BadGateway, from_wire
 
+from micro_rpc.protobuf import data_field, number_field, text_field
 from micro_rpc.wire import CLIENT_ID, error_text, read_error, refusal_of
 
 NAMES = (
@@ -92,29 +93,10 @@ def told(error: RPCError, service: str, *, unprocessed: bool = False) -> Head:
 
 def _details(number: int, error: RPCError, text: str, id: str) -> bytes:
     """`google.rpc.Status` with an `errors.Error` of Go Micro's, which has four fields."""
-    go = _text(1, id) + _number(2, error.code) + _text(3, text) + _text(4, error.status)
-    packed = _text(1, "type.googleapis.com/errors.Error") + _field(2, go)
-    return _number(1, number) + _text(2, text) + _field(3, packed)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes((*out, value))
-
-
-def _number(field: int, value: int) -> bytes:
-    return bytes((field << 3,)) + _varint(value) if 0 < value < 2**31 else b""
-
-
-def _text(field: int, text: str) -> bytes:
-    return _field(field, text.encode(errors="replace"))
-
-
-def _field(field: int, value: bytes) -> bytes:
-    return bytes((field << 3 | 2,)) + _varint(len(value)) + value
+    code = error.code if 0 < error.code < 2**31 else 0
+    go = text_field(1, id) + number_field(2, code) + text_field(3, text) + text_field(4, error.status)
+    packed = text_field(1, "type.googleapis.com/errors.Error") + data_field(2, go)
+    return number_field(1, number) + text_field(2, text) + data_field(3, packed)
 
 
 def message_text(text: str) -> str:

@@ -45,6 +45,7 @@ from micro_core.errors import (
 )
 from micro_core.suggest import did_you_mean
 
+from micro_rpc import debug
 from micro_rpc.dialect import MUCP, Dialect
 from micro_rpc.dialects import dialect_of
 from micro_rpc.slots import Slots
@@ -132,11 +133,9 @@ class Served:
             if dialect is not MUCP:
                 return dialect.accept(self, head, peer)
             try:
-                binding = self.bind(endpoint_of(head), get("content-type", ASSUMED))
+                binding = self._bind(head)
             except RPCError as error:
                 return refuse(error, self.service)
-            if binding.content_type == get("content-type") and endpoint_of(head) == get("micro-endpoint"):
-                self._bindings[get("micro-endpoint"), binding.content_type] = binding
         timeout = get("timeout")
         deadline = math.inf
         if timeout is not None and (left := remaining(timeout)) is not None:
@@ -148,6 +147,15 @@ class Served:
         if "micro-stream" in head and "remote" not in head and head["micro-stream"] == get("micro-id"):
             return refuse(_mismatch(binding, "a unary call", "a stream"), self.service)
         return UnaryWork(self, binding, head, peer, deadline)
+
+    def _bind(self, head: Head) -> Binding:
+        """What a head of mucp asks for; kept, unless a head that says the same can ask for something else."""
+        endpoint, content_type = endpoint_of(head), head.get("content-type", ASSUMED)
+        binding = self.bind(endpoint, content_type, old=_old(head))
+        asked = (head.get("micro-endpoint"), head.get("content-type"))
+        if asked == (endpoint, binding.content_type) and binding.handler.reply_type is not debug.Stats:
+            self._bindings[asked] = binding
+        return binding
 
     def _stream(self, binding: Binding, head: Head, peer: Peer, deadline: float) -> StreamCall | Message:
         if "micro-stream" not in head and not _old(head):
@@ -164,15 +172,19 @@ class Served:
                 self._others[name, content_type] = binding
         return binding
 
-    def bind(self, endpoint: str, content_type: str, dialect: Dialect = MUCP) -> Binding:
-        """The endpoint in the content type. Raises NotFound or UnsupportedMediaType, as the caller should see it."""
+    def bind(self, endpoint: str, content_type: str, dialect: Dialect = MUCP, *, old: bool = False) -> Binding:
+        """The endpoint in the content type. Raises NotFound or UnsupportedMediaType, as the caller should see it.
+
+        `old`: the caller is a release of Go Micro before 1.18.
+        """
         handler = self.handlers.get(endpoint)
         if handler is None:
             known = did_you_mean(endpoint, self.listed)
             raise NotFound(f"{self.service} has no endpoint {endpoint!r}; {known}" if endpoint else "no endpoint named")
         name = bare(content_type)
+        payload = dialect.payload(name) or name
         try:
-            return Binding(handler, name, self.codecs(dialect.payload(name) or name))
+            return Binding(handler, name, debug.codec_of(handler, payload, old=old) or self.codecs(payload))
         except UnsupportedContentType as error:
             raise UnsupportedMediaType(str(error)) from None
         except UnsupportedType as error:

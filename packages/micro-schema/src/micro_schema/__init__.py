@@ -1,4 +1,4 @@
-"""What codecs share about annotations; private to this repository.
+"""What codecs share about annotations, and the JSON Schemas of records (`json_schema`); private to this repository.
 
 Types are msgspec's or, where an annotation mentions a model, pydantic's. A codec says how its bytes are written and
 read; what a type can hold, which types are refused, and what is said about bytes that are not of a type is found here.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from micro_core import UnsupportedType
 from micro_core.codec import is_protobuf
 from msgspec import inspect
@@ -61,6 +62,16 @@ def _cure(error: Exception) -> str:
     )
 
 
+def _tell(name: str) -> None:
+    """Makes a name of a field one that msgspec finds.
+
+    It compares names as UTF-8, which a text that is not ASCII has only once it was asked for, and asks for that of a
+    Struct's fields alone (0.22).
+    """
+    if not name.isascii():
+        msgspec.json.encode(name)
+
+
 _CLASS = "make it a dataclass, a TypedDict, a msgspec.Struct, an attrs class or a pydantic model"
 _MESSAGE = "protobuf messages are sent as application/protobuf or application/json"
 
@@ -94,6 +105,7 @@ class _Look:
         if isinstance(part, inspect.Type):
             self.at(part)
         elif isinstance(part, inspect.Field):
+            _tell(part.encode_name)
             self.at(part.type)
         elif isinstance(part, tuple):
             for item in part:

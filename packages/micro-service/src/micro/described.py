@@ -1,11 +1,7 @@
 """What requests and replies look like as JSON, in an endpoint's metadata: JSON Schema, as short as it can be.
 
 Go Micro's own shapes (see `schema`) end at three levels and know nothing of optional fields, defaults, enums and maps.
-So our nodes add a JSON Schema of their own under KEY, which everybody else ignores:
-
-    {"request": {"$ref": "#/$defs/HelloRequest"}, "reply": {"type": "string"}, "$defs": {"HelloRequest": {…}}}
-
-A request or reply that is null is not there; one that is left out may be anything.
+So our nodes add a JSON Schema of their own under KEY (`micro_schema.json_schema`), which everybody else ignores.
 
 A record must stay small: it travels in one datagram over multicast DNS, and in tags of Consul. So schemas are added as
 long as the endpoints of the service, deflated together, stay within `register.schemas` bytes. By default the record
@@ -59,11 +55,11 @@ def packed_size(endpoints: Iterable[Endpoint]) -> int:
 
 def _text(handler: Handler) -> str:
     """Empty where there is nothing to say, or no way to say it."""
-    from micro.json_schema import schema_of
+    from micro_schema.json_schema import schema_of
 
     try:
         made = schema_of(handler.request_type, handler.reply_type)
-    except Exception:  # a type that has no JSON, or no msgspec to read it: it is served all the same
+    except Exception:  # a type that has no JSON is served all the same
         return ""
     return _compact(made) if made else ""
 

@@ -2,7 +2,8 @@
 
 Go Micro describes a Go type by its name and, for a struct, by the names its fields have in JSON: the struct, its fields
 and theirs, no deeper. What has no name in Go has none here: a list is `[]` and the name of what it holds; a map, a
-union and `Any` are empty texts. An endpoint that streams has the types of Go's own signature, `Context` and `Stream`.
+union and `Any` are empty texts. `Page[User]` has the name that Go gives such a type. An endpoint that streams has the
+types of Go's own signature, `Context` and `Stream`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from micro_core import Value
+from micro_core.codec import is_protobuf
 
 LEVELS = 3
 """How deep a shape goes, the type itself included."""
@@ -65,17 +67,11 @@ def type_name(annotation: Any) -> str:
         return str(annotation.__name__)
     if not isinstance(origin, type) or origin in _NAMELESS:
         return ""
-    return _message_name(descriptor_of(origin)) if is_message(origin) else origin.__name__
-
-
-def is_message(cls: object) -> bool:
-    """Whether it is a class that protoc made."""
-    return isinstance(cls, type) and hasattr(getattr(cls, "DESCRIPTOR", None), "fields_by_name")
-
-
-def descriptor_of(cls: Any) -> Any:
-    """The descriptor of a message's class."""
-    return cls.DESCRIPTOR
+    if is_protobuf(origin):
+        message: Any = origin
+        return _message_name(message.DESCRIPTOR)
+    filled = ",".join(type_name(each) or "any" for each in arguments)
+    return f"{origin.__name__}[{filled}]" if filled else origin.__name__
 
 
 def _list_of(name: str) -> str:
@@ -99,8 +95,8 @@ def _fields(annotation: Any, level: int) -> tuple[Value, ...]:
         return ()
     annotation = _bare(annotation)
     cls = get_origin(annotation) or annotation
-    if is_message(cls):
-        return tuple(_message_fields(descriptor_of(cls), level))
+    if is_protobuf(cls):
+        return tuple(_message_fields(cls.DESCRIPTOR, level))
     if not isinstance(cls, type) or not _is_record(cls):
         return ()
     try:
@@ -155,16 +151,11 @@ def _message_fields(descriptor: Any, level: int) -> Iterator[Value]:
         inner = field.message_type
         if inner is not None and inner.GetOptions().map_entry:
             yield Value(field.name, "")
-        elif is_repeated(field):
+        elif field.is_repeated:
             yield Value(field.name, _list_of(_kind(field)))
         else:
             deeper = inner is not None and level + 1 < LEVELS
             yield Value(field.name, _kind(field), tuple(_message_fields(inner, level + 1)) if deeper else ())
-
-
-def is_repeated(field: Any) -> bool:
-    """Whether a field of a message is a list or a map; later releases of protobuf have dropped `label`."""
-    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
 
 
 def _kind(field: Any) -> str:

@@ -1,4 +1,4 @@
-"""The messages of one stream, both ways: each behind gRPC's prefix of five bytes, a zero and the length."""
+"""The messages of one stream, both ways: each behind gRPC's prefix of five bytes: a flag and the length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from micro_core import Buffer, EndOfStream, Exchange, Head, Peer, Reset, Transpo
 from micro_http.http2 import faults as code
 from micro_http.http2.driver import Driver
 from micro_http.http2.frames import PREFIX
-from micro_http.http2.grpc import COMPRESSED, EXHAUSTED, INTERNAL, is_grpc
+from micro_http.http2.grpc import COMPRESSED, ENCODINGS, EXHAUSTED, INTERNAL, Packed, Unreadable, inflated, is_grpc
 from micro_http.http2.sending import Stream
 from micro_http.loops import Waiter
 
@@ -49,6 +49,7 @@ class Channel:
     own window closed.
 
     Attributes:
+        encoding: what messages that say so are compressed by, as the peer's head names it.
         ready: messages that nobody has received yet.
         over: why nothing more comes or goes.
         ended: whether the peer ended its side.
@@ -66,6 +67,7 @@ class Channel:
         "_sent",
         "_stream",
         "_taken",
+        "encoding",
         "ended",
         "over",
         "ready",
@@ -73,6 +75,7 @@ class Channel:
     )
 
     def __init__(self, driver: Driver, stream: Stream, limit: int) -> None:
+        self.encoding = ""
         self.ready: deque[bytes] = deque()
         self.over: TransportError | None = None
         self.ended = False
@@ -116,19 +119,22 @@ class Channel:
                 self._missing = 5 - end + pos
                 break
             packed, size = unpack(data, pos)
-            if packed or size > self._limit:
-                status = COMPRESSED if packed else EXHAUSTED
-                self._break(code.ENHANCE_YOUR_CALM, status, _refused(packed, size, self._limit))
+            if size > self._limit or (packed and not self._may_be_packed(packed)):
+                status = EXHAUSTED if size > self._limit else COMPRESSED
+                self._break(code.ENHANCE_YOUR_CALM, status, _refused(size, self._limit))
                 return False
             stop = pos + 5 + size
             if stop > end:
                 self._missing = stop - end
                 break
-            add(data[pos + 5 : stop])
+            add(Packed(data[pos + 5 : stop]) if packed else data[pos + 5 : stop])
             pos = stop
         if pos < end:
             self._parts += data[pos:]
         return True
+
+    def _may_be_packed(self, flag: int) -> bool:
+        return flag == 1 and self.encoding in ENCODINGS
 
     def _break(self, fault: int, status: str, text: str) -> None:
         if self.refuse is not None:
@@ -177,7 +183,14 @@ class Channel:
         elif self._taken >= _ENOUGH:
             taken, self._taken = min(self._taken, self._stream.held), 0
             self._driver.link.took(self._stream, taken)
-        return body
+        return self._inflated(body) if type(body) is Packed else body
+
+    def _inflated(self, body: Packed) -> bytes:
+        try:
+            return inflated(body, self.encoding, self._limit)
+        except Unreadable as error:
+            self._break(code.PROTOCOL_ERROR, error.status, error.text)
+            raise self.again() from None
 
     async def room(self) -> None:
         """Returns once the peer takes more. Raises TransportError when it is over."""
@@ -265,7 +278,7 @@ def wake(waiter: Waiter | None) -> None:
         waiter.set_result(None)
 
 
-def _refused(packed: int, size: int, limit: int) -> str:
-    if packed:
-        return "a compressed message, which was not offered"
-    return f"a message of {size} bytes, the limit is {limit} (option message_limit)"
+def _refused(size: int, limit: int) -> str:
+    if size > limit:
+        return f"a message of {size} bytes, the limit is {limit} (option message_limit)"
+    return f"a message is compressed, and not by {' or '.join(ENCODINGS)}"

@@ -13,7 +13,8 @@ from typing import cast
 from micro_core import Head, Message, Peer, Reset, TransportError
 
 from micro_http.http2 import faults as code
-from micro_http.http2.channel import CODES, REASONS, Channel, HTTP2Exchange, framed
+from micro_http.http2 import grpc
+from micro_http.http2.channel import CODES, GRPC, REASONS, Channel, HTTP2Exchange, framed
 from micro_http.http2.decoder import Names
 from micro_http.http2.driver import Driver, wire_of
 from micro_http.http2.ends import ClientLink
@@ -259,13 +260,24 @@ class CallStream(ClientStream):
         head = self._head
         if data and self.framed and head[":status"] == "200":
             if len(data) < PREFIX.size or PREFIX.unpack_from(data) != (0, len(data) - PREFIX.size):
-                self._fail(Reset.PROTOCOL, "its body is not one message")
+                self._finish_packed(data)
                 return
             data = data[PREFIX.size :]
         if len(data) > self.connection.limits.body:
             self._fail(Reset.LIMIT, _over(self.connection))
         else:
             waiter.set_result(Message(head, data))
+
+    def _finish_packed(self, data: bytes) -> None:
+        """It is one message that is compressed, or else it is not one message."""
+        if self.framed != GRPC or len(data) < PREFIX.size or PREFIX.unpack_from(data) != (1, len(data) - PREFIX.size):
+            self._fail(Reset.PROTOCOL, "its body is not one message")
+            return
+        encoding, limit = self._head.get("grpc-encoding", ""), self.connection.limits.body
+        try:
+            self.waiter.set_result(Message(self._head, grpc.inflated(data[PREFIX.size :], encoding, limit)))
+        except grpc.Unreadable as error:
+            self._fail(Reset.LIMIT if error.status == grpc.EXHAUSTED else Reset.PROTOCOL, error.text)
 
     def on_reset(self, fault: int, text: str, processed: bool) -> None:
         """See `Stream`."""
@@ -306,6 +318,7 @@ class OpenStream(ClientStream):
             self.exchange.trailer = head
             self.channel.end()
         else:
+            self.channel.encoding = head.get("grpc-encoding", "")
             self.exchange.reply = head
 
     def on_data(self, data: bytes, end: bool) -> None:

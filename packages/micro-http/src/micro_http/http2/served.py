@@ -42,6 +42,7 @@ class ServedStream(Stream):
     collects = True
     _call: UnaryCall | StreamCall | None = None
     _channel: Channel | None = None
+    _encoding = ""
     _exchange: ServedExchange | None = None
     _framed = 0
     _parts: bytearray | None = None  # frames may hold a byte each: no list of them
@@ -79,6 +80,8 @@ class ServedStream(Stream):
             connection.link.reset(self.number, code.REFUSED_STREAM)
             return False
         self._framed = framed(head)
+        if self._framed == GRPC:
+            self._encoding = head.get("grpc-encoding", "")
         answer = connection.accept(head, connection.peer) if listener.draining is None else listener.draining(head)
         if isinstance(answer, Message):
             if "micro-stream" in head:
@@ -132,7 +135,7 @@ class ServedStream(Stream):
     def _complete(self, data: bytes) -> None:
         if self._framed:
             if len(data) < PREFIX.size or PREFIX.unpack_from(data) != (0, len(data) - PREFIX.size):
-                self._refuse_body(data)
+                self._complete_packed(data)
                 return
             data = data[PREFIX.size :]
         if len(data) > self._connection.listener.limits.body:
@@ -140,17 +143,22 @@ class ServedStream(Stream):
         else:
             self._start(data)
 
-    def _refuse_body(self, data: bytes) -> None:
-        """It is not one message."""
-        self._drop()
+    def _complete_packed(self, data: bytes) -> None:
+        """It is one message that is compressed, or else it is not one message."""
         if self._framed != GRPC:
+            self._drop()
             self._connection.link.reset(self.number, code.PROTOCOL_ERROR, "the body is not one message")
             return
-        self._call = None
-        if data[:1] == b"\1":
-            self._answer(grpc.refusal(grpc.COMPRESSED, "a compressed message, which was not offered"))
+        try:
+            if len(data) < PREFIX.size or PREFIX.unpack_from(data) != (1, len(data) - PREFIX.size):
+                raise grpc.Unreadable(grpc.INTERNAL, "the body of a unary call is one message")
+            body = grpc.inflated(data[PREFIX.size :], self._encoding, self._connection.listener.limits.body)
+        except grpc.Unreadable as error:
+            self._drop()
+            self._call = None
+            self._answer(grpc.refusal(error.status, error.text))
         else:
-            self._answer(grpc.refusal(grpc.INTERNAL, "the body of a unary call is one message"))
+            self._start(body)
 
     def _drop(self) -> None:
         """What was collected is not needed any more."""
@@ -293,6 +301,7 @@ class ServedStream(Stream):
         channel = self._channel = Channel(connection, self, connection.listener.limits.body)
         channel.ended = end
         if self._framed == GRPC:
+            channel.encoding = self._encoding
             channel.refuse = self._refuse_message
         self._exchange = ServedExchange(connection, self, channel, head, connection.peer)
         connection.running += 1

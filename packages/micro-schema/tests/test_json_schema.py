@@ -1,4 +1,4 @@
-"""The JSON Schemas of records: right for what the codec of JSON writes, short, and left out where there is no room."""
+"""JSON Schemas: right for what the codec of JSON writes, and short."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ import decimal
 import enum
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, TypedDict, TypeVar
 
 import attrs
-import micro
 import msgspec
 import pydantic
 import pytest
+from everything_pb2 import Everything as Message
 from jsonschema import Draft202012Validator
-from micro.described import KEY, described, packed_size
-from micro.handlers import handlers_of
-from micro.json_schema import schema_of
 from micro_codec_json import JsonCodec
-from micro_core import ServiceRecord
+from micro_schema.json_schema import schema_of
 
 T = TypeVar("T")
 
@@ -225,6 +221,11 @@ def test_types_of_one_name_are_told_apart() -> None:
     }  # fmt: skip
 
 
+def test_names_are_as_python_has_them() -> None:
+    größe = dataclass(type("Größe", (), {"__annotations__": {"höhe": int}}))
+    assert schema_of(Page[größe], None)["$defs"].keys() == {"Page_Größe", "Größe"}  # type: ignore[valid-type]
+
+
 def test_a_model_that_is_read_otherwise_than_written_is_two_types() -> None:
     document = schema_of(Computed, Computed)
     assert document["request"] == {"$ref": "#/$defs/Computed"}
@@ -233,97 +234,28 @@ def test_a_model_that_is_read_otherwise_than_written_is_two_types() -> None:
     assert document["$defs"]["Computed_2"]["required"] == ["name", "upper"]
 
 
-def test_messages_are_described_by_their_descriptors(message: Callable[..., Any]) -> None:
-    cls = message(
-        {
-            "name": (9, 1, ""), "raw": (12, 1, ""), "count": (13, 1, ""), "on": (8, 1, ""), "f": (2, 3, ""),
-            "kind": (14, 1, ".peer.Request.Kind"), "parts": (11, 3, ".peer.Request.Part"), "s": (17, 1, ""),
-            "counts": (11, 3, ".peer.Request.CountsEntry"), "at": (11, 1, ".google.protobuf.Timestamp"),
-            "again": (11, 1, ".peer.Request"),
-        }
-    )  # fmt: skip
-    assert schema_of(cls, None) == {
-        "request": {"$ref": "#/$defs/Request"},
-        "reply": None,
-        "$defs": {
-            "Request": {
-                "type": "object",
-                "properties": {
-                    "name": {"type": "string"},
-                    "raw": {"type": "string", "contentEncoding": "base64"},
-                    "count": {"type": "integer", "minimum": 0},
-                    "on": {"type": "boolean"},
-                    "f": {"type": "array", "items": {"type": "number"}},
-                    "kind": {"$ref": "#/$defs/Kind"},
-                    "parts": {"type": "array", "items": {"$ref": "#/$defs/Request.Part"}},
-                    "s": {"type": "integer"},
-                    "counts": {"type": "object", "additionalProperties": {"type": "integer"}},
-                    "at": {},
-                    "again": {"$ref": "#/$defs/Request"},
-                },
-            },
-            "Kind": {"enum": ["NONE", 0]},
-            "Request.Part": {"type": "object", "properties": {"size": {"type": "integer", "minimum": 0}}},
-        },
+def test_messages_are_described_by_their_descriptors() -> None:
+    document = schema_of(Message, None)
+    assert document["request"] == {"$ref": "#/$defs/Everything"}
+    assert document["$defs"].keys() == {"Everything", "Color"}
+    assert document["$defs"]["Color"] == {
+        "enum": ["COLOR_UNSPECIFIED", "COLOR_RED", "COLOR_BLUE", "COLOR_DARK", 0, 1, 5, -1]
     }
-
-
-class Say:
-    async def hello(self, request: Address) -> str:
-        return ""
-
-    async def long(self, request: Everything) -> Everything:
-        return request
-
-    def count(self, to: int) -> AsyncIterator[Address]:
-        raise AssertionError
-
-    async def anything(self, request: Any) -> Any:
-        return request
-
-
-def with_schema(room: int) -> dict[str, Any]:
-    endpoints = described(handlers_of(Say), room)
-    return {each.name: json.loads(each.metadata[KEY]) for each in endpoints if KEY in each.metadata}
-
-
-def test_all_have_a_schema_where_there_is_room() -> None:
-    found = with_schema(10_000)
-    assert found.keys() == {"Say.Hello", "Say.Long", "Say.Count"}
-    assert found["Say.Count"]["request"] == {"type": "integer"}
-    assert found["Say.Count"]["reply"] == {"$ref": "#/$defs/Address"}
-
-
-def test_the_shortest_come_first_and_no_more_than_fit() -> None:
-    whole = packed_size(described(handlers_of(Say), 10_000))
-    assert with_schema(whole).keys() == {"Say.Hello", "Say.Long", "Say.Count"}
-    assert with_schema(whole - 1).keys() == {"Say.Hello", "Say.Count"}
-    for room in (0, 1, packed_size(handler.endpoint for handler in handlers_of(Say))):
-        assert with_schema(room) == {}
-        assert len(described(handlers_of(Say), room)) == 4
-
-
-def test_a_type_that_has_no_schema_is_served_without() -> None:
-    class Odd:
-        async def hello(self, request: complex) -> str:
-            return ""
-
-    (endpoint,) = described(handlers_of(Odd), 1000)
-    assert endpoint.metadata == {}
-
-
-@pytest.mark.anyio
-async def test_a_service_registers_them_as_its_setting_says(memory: dict[str, Any]) -> None:
-    def record(service: micro.Service) -> ServiceRecord:
-        return service.record
-
-    service = micro.Service("greeter", **memory)
-    service.handler(Say)
-    async with service:
-        found = {endpoint.name: KEY in endpoint.metadata for endpoint in record(service).endpoints}
-        assert found == {"Say.Anything": False, "Say.Count": True, "Say.Hello": True, "Say.Long": False}
-    memory["options"]["register.schemas"] = 0
-    service = micro.Service("greeter", **memory)
-    service.handler(Say)
-    async with service:
-        assert not any(KEY in endpoint.metadata for endpoint in record(service).endpoints)
+    fields = document["$defs"]["Everything"]["properties"]
+    assert {
+        name: fields[name]
+        for name in ("a_string", "some_bytes", "a_uint32", "a_bool", "a_float", "a_sint64", "color", "numbers", "child")
+    } == {
+        "a_string": {"type": "string"},
+        "some_bytes": {"type": "string", "contentEncoding": "base64"},
+        "a_uint32": {"type": "integer", "minimum": 0},
+        "a_bool": {"type": "boolean"},
+        "a_float": {"type": "number"},
+        "a_sint64": {"type": "integer"},
+        "color": {"$ref": "#/$defs/Color"},
+        "numbers": {"type": "array", "items": {"type": "integer"}},
+        "child": {"$ref": "#/$defs/Everything"},
+    }
+    assert fields["counts"] == {"type": "object", "additionalProperties": {"type": "integer"}}
+    assert fields["by_number"] == {"type": "object", "additionalProperties": {"$ref": "#/$defs/Everything"}}
+    assert fields["at"] == {}

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_origin
+from typing import Any, Literal, TypeAlias, get_args, get_origin
 
-from micro.schema import descriptor_of, is_message, is_repeated
+import msgspec
+from micro_core.codec import is_protobuf
+from msgspec import inspect
 
-if TYPE_CHECKING:
-    from msgspec import inspect
+from micro_schema.models import adapter, is_model, mentions_model
 
 Schema: TypeAlias = dict[str, Any]
 Mode: TypeAlias = Literal["validation", "serialization"]
 
 
 def schema_of(request: Any, reply: Any) -> Schema:
-    """The schemas of an endpoint's types, with the definitions that they refer to; see `described`.
+    """The schemas of an endpoint's types, with the definitions that they refer to.
+
+        {"request": {"$ref": "#/$defs/HelloRequest"}, "reply": {"type": "string"}, "$defs": {"HelloRequest": {…}}}
+
+    A request or reply that is None is null; one that may be anything is left out.
 
     Raises:
-        ImportError: msgspec is not installed.
         TypeError, and whatever msgspec and pydantic raise: a type has no schema.
     """
     writer = _Writer()
@@ -36,19 +40,6 @@ def schema_of(request: Any, reply: Any) -> Schema:
     return {**made, "$defs": writer.defs} if writer.defs else made
 
 
-def is_model(cls: object) -> bool:
-    """Whether it is a class that pydantic made."""
-    return isinstance(cls, type) and hasattr(cls, "__pydantic_validator__")
-
-
-def mentions_model(type_: Any) -> bool:
-    """Whether a model stands in the annotation itself, not inside of a class that it names."""
-    if is_model(type_):
-        return True
-    alias = getattr(type_, "__value__", None)  # type X = … of Python 3.12
-    return mentions_model(alias) if alias is not None else any(map(mentions_model, get_args(type_)))
-
-
 class _Writer:
     """Writes schemas; what has a name goes into `defs`, once."""
 
@@ -59,12 +50,10 @@ class _Writer:
 
     def of(self, type_: Any, mode: Mode) -> Schema:
         self._mode = mode
-        if is_message(type_):
-            return self._message(descriptor_of(type_))
+        if is_protobuf(type_):
+            return self._message(type_.DESCRIPTOR)
         if mentions_model(type_):
             return self._model(type_)
-        from msgspec import inspect
-
         return self._info(inspect.type_info(type_))
 
     def _named(self, key: object, name: str, write: Callable[[], Schema]) -> Schema:
@@ -76,15 +65,13 @@ class _Writer:
         return {"$ref": f"#/$defs/{self._names[key]}"}
 
     def _free(self, name: str) -> str:
-        name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("_") or "Type"
+        name = re.sub(r"[^\w.-]+", "_", name).strip("_") or "Type"
         free, number = name, 2
         while free in self.defs:
             free, number = f"{name}_{number}", number + 1
         return free
 
     def _info(self, info: inspect.Type) -> Schema:
-        from msgspec import inspect
-
         match info:
             case inspect.Metadata():
                 return self._info(info.type)
@@ -133,9 +120,7 @@ class _Writer:
 
     def _model(self, type_: Any) -> Schema:
         """By pydantic, whose definitions keep their names unless others have them already."""
-        from pydantic import TypeAdapter
-
-        made = TypeAdapter(type_).json_schema(ref_template="{model}", mode=self._mode)
+        made = adapter(type_, "JSON").json_schema(ref_template="{model}", mode=self._mode)
         own: dict[str, Schema] = made.pop("$defs", {})
         if "properties" in made:
             name = _class_name(type_)
@@ -160,7 +145,7 @@ class _Writer:
         inner = field.message_type
         if inner is not None and inner.GetOptions().map_entry:
             return _with("object", "additionalProperties", self._single(inner.fields_by_name["value"]))
-        return _with("array", "items", self._single(field)) if is_repeated(field) else self._single(field)
+        return _with("array", "items", self._single(field)) if field.is_repeated else self._single(field)
 
     def _single(self, field: Any) -> Schema:
         if field.message_type is not None:
@@ -231,8 +216,6 @@ def _bounds(type_: str, info: Any) -> Schema:
 
 def _default(field: Any) -> Schema:
     """What a field is when it is left out, if it can be said; None need not be said of what may be null."""
-    import msgspec
-
     value = field.default
     if value is msgspec.NODEFAULT and field.default_factory in (list, dict, set, frozenset, tuple):
         value = field.default_factory()
