@@ -6,28 +6,41 @@ import json
 from http import HTTPStatus
 
 import pytest
-from matrix import FROM_GO, JSON, V4, Cell, cells
+from greeter_pb2 import Request
+from matrix import FROM_GO, FROM_PYTHON, JSON, PROTOBUF, V4, Cell, cells
 from micro_core.errors import phrase
 from pairs import Answer, Ask, Failure, Pair
-from say import Request
+from say import PlainRequest
 
 pytestmark = pytest.mark.anyio
 
 CODES = [status.value for status in HTTPStatus if status >= 400]
+ENVELOPES = {JSON: "application/json-rpc", PROTOBUF: "application/proto-rpc"}
 EVERY_BYTE = bytes(range(256))
 MEBIBYTE = 1024 * 1024
 
 
 @cells("unary, JSON", "unary, protobuf", "unary, json-rpc", "unary, proto-rpc")
 async def test_a_request_brings_its_reply(pair: Pair, cell: Cell) -> None:
-    answer = await pair.call(Ask("Say.Hello", Request('Grüße <&> "日本"', 2**62), cell.codec))
+    answer = await pair.call(Ask("Say.Hello", Request(name='Grüße <&> "日本"', count_to=2**62), cell.codec))
     assert answer == Answer({"msg": 'Hello Grüße <&> "日本"', "seq_no": 2**62})
 
 
-@cells("a node that does not say its protocol")
-async def test_it_is_called_by_the_protocol_before(pair: Pair) -> None:
-    answer = await pair.call(Ask("Say.Hello", Request("John", 3), JSON, protocol=""))
+@cells("unary, JSON of plain types")
+async def test_types_that_are_not_of_protobuf(pair: Pair, cell: Cell) -> None:
+    endpoint = "Plain.Hello" if cell.direction == FROM_GO else "Say.Hello"
+    answer = await pair.call(Ask(endpoint, PlainRequest("John", 3)))
     assert answer == Answer({"msg": "Hello John", "seq_no": 3})
+
+
+@cells("a node that does not say its protocol")
+@pytest.mark.parametrize("codec", ENVELOPES)
+async def test_it_is_called_in_envelopes(pair: Pair, cell: Cell, codec: str) -> None:
+    answer = await pair.call(Ask("Say.Hello", Request(name="John", count_to=3), codec, protocol=""))
+    assert answer == Answer({"msg": "Hello John", "seq_no": 3})
+    if cell.direction == FROM_PYTHON:
+        seen = await pair.call(Ask("Say.Meta", codec=codec, protocol=""))
+        assert json.loads(seen.value["msg"])["content-type"] == ENVELOPES[codec]
 
 
 @cells("unary, octet-stream")
@@ -35,7 +48,7 @@ async def test_bytes_come_back_as_they_are(pair: Pair, cell: Cell) -> None:
     assert await pair.call(Ask("Say.Raw", EVERY_BYTE, cell.codec)) == Answer(EVERY_BYTE)
 
 
-@cells("empty request and reply, JSON")
+@cells("empty request and reply, JSON", "empty request and reply, protobuf")
 async def test_nothing_for_nothing(pair: Pair, cell: Cell) -> None:
     assert await pair.call(Ask("Say.Nothing", None, cell.codec)) == Answer({})
 
@@ -45,10 +58,10 @@ async def test_no_bytes_for_no_bytes(pair: Pair, cell: Cell) -> None:
     assert await pair.call(Ask("Say.Raw", b"", cell.codec)) == Answer(b"")
 
 
-@cells("bodies of 1 MiB, JSON")
+@cells("bodies of 1 MiB, JSON", "bodies of 1 MiB, protobuf")
 async def test_large_texts(pair: Pair, cell: Cell) -> None:
     text = "x" * MEBIBYTE
-    answer = await pair.call(Ask("Say.Echo", Request(text, tags=["a", "b"]), cell.codec))
+    answer = await pair.call(Ask("Say.Echo", Request(name=text, tags=["a", "b"]), cell.codec))
     assert answer == Answer({"msg": text, "seq_no": 2})
 
 
@@ -61,7 +74,7 @@ async def test_large_bodies(pair: Pair, cell: Cell) -> None:
 @cells("errors: id, code, detail, status")
 async def test_every_code_crosses_with_all_that_it_says(pair: Pair) -> None:
     for code in CODES:
-        answer = await pair.call(Ask("Say.Fail", Request(f"because of größe {code}", error_code=code)))
+        answer = await pair.call(Ask("Say.Fail", Request(name=f"because of größe {code}", error_code=code)))
         assert answer.error == Failure("interop.say", code, f"because of größe {code}", phrase(code))
 
 
@@ -74,7 +87,7 @@ async def test_a_request_that_is_refused_in_bytes(pair: Pair, cell: Cell) -> Non
 
 @cells("an error that is only a text")
 async def test_an_error_without_a_code(pair: Pair, cell: Cell) -> None:
-    answer = await pair.call(Ask("Say.Fail", Request("only words")))
+    answer = await pair.call(Ask("Say.Fail", Request(name="only words")))
     if cell.direction == FROM_GO:  # what went wrong in a handler is for its own log
         assert answer.error == Failure("greeter", 500, "Say.Fail failed: ValueError", "Internal Server Error")
     else:
