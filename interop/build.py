@@ -19,7 +19,7 @@ RELEASES = ("v1.1.0", "v1.18.0", "v2.9.1", "v4.11.0")
 
 def peer(release: str) -> Path:
     """The program of a release. Raises Failed where it cannot be had."""
-    sources = [HERE / release, HERE / "peer", BENCHMARKS / "peers" / "closedloop.go"]
+    sources = [BENCHMARKS / "peers" / "closedloop.go", HERE / "peer", HERE / release]  # the last of a name counts
     return built(f"interop-{release}", sources, prepare)
 
 

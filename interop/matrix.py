@@ -25,7 +25,18 @@ MUTE = "The release's client fails to read any error in octet-stream, and says t
 FULL = "The release's client cannot send no bytes"
 DEAF = "The release tells a handler that only sends nothing of a client that left, its own included"
 IN_TURN = "Each after the reply to the one before, since the release garbles streams that are faster"
-CAMEL = "The release's gRPC client writes messages of protobuf as JSON with names like `countTo` and quoted int64"
+CAMEL = (
+    "The release's gRPC client writes JSON with names like `countTo` and quoted int64, which messages of protobuf read"
+)
+QUOTED = "The release's gRPC server quotes int64 in JSON"
+FRAMES = "As `application/grpc+bytes`; the handler takes `*[]byte`"
+NO_CODE = "gRPC has no error without a code: UNKNOWN is read as 500"
+UNIMPLEMENTED = "404 with gRPC's own name for it; what is no Type.Method the release's client refuses by itself"
+NO_TYPE = "501, as gRPC has it; the release's server takes a content type that it does not know for protobuf, and fails"
+ASCII = "gRPC carries ASCII alone: `base64.b64encode` what is not, under a name that ends in `-bin`"
+AS_TEXT = "The release's client gives the error of a stream as gRPC's text, without code and id"
+CANCELS = "The release's client closes by cancelling: the handler's `recv` raises 499 and sees no end"
+CANCELLED = "Ours cancels what it leaves before its end: the release's handler reads an error instead of the end"
 IPV4 = "Releases before 2.3 read IPv4 addresses alone, and v1.1.0 has no others"
 PACED = "20 ms between messages: the release garbles streams that are faster, whoever reads them"
 
@@ -79,36 +90,37 @@ class Row:
 
 
 ROWS: dict[str, Row] = {
-    "unary, JSON": Row(),
-    "unary, JSON of plain types": Row(),
+    "unary, JSON": Row(notes={(V2, FROM_GO): CAMEL, (V2, FROM_PYTHON): QUOTED}),
+    "unary, JSON of plain types": Row(notes={(V2, FROM_PYTHON): QUOTED}),
     "unary, protobuf": Row(PROTOBUF),
     "unary, json-rpc": Row("application/json-rpc", MUCP),
     "unary, proto-rpc": Row("application/proto-rpc", MUCP),
     "a node that does not say its protocol": Row(releases=MUCP),
-    "unary, octet-stream": Row(BYTES, MUCP),
+    "unary, octet-stream": Row(BYTES, notes=dict.fromkeys([(V2, way) for way in WAYS], FRAMES)),
     "empty request and reply, JSON": Row(),
     "empty request and reply, protobuf": Row(PROTOBUF),
-    "empty request and reply, octet-stream": Row(BYTES, MUCP, cannot={(V1, FROM_GO): FULL, (V118, FROM_GO): FULL}),
+    "empty request and reply, octet-stream": Row(BYTES, cannot={(V1, FROM_GO): FULL, (V118, FROM_GO): FULL}),
     "bodies of 1 MiB, JSON": Row(),
     "bodies of 1 MiB, protobuf": Row(PROTOBUF),
-    "bodies of 1 MiB, octet-stream": Row(BYTES, MUCP),
+    "bodies of 1 MiB, octet-stream": Row(BYTES),
     "errors: id, code, detail, status": Row(),
     "errors in octet-stream": Row(
         BYTES,
-        MUCP,
         cannot={(release, way): SILENT if way == FROM_PYTHON else MUTE for release in MUCP for way in WAYS},
     ),
-    "an error that is only a text": Row(),
-    "unknown service, endpoint, content type": Row(),
-    "metadata": Row(),
+    "an error that is only a text": Row(notes={(V2, FROM_PYTHON): NO_CODE}),
+    "unknown service, endpoint, content type": Row(
+        notes={(V2, FROM_GO): UNIMPLEMENTED, (V2, FROM_PYTHON): NO_TYPE},
+    ),
+    "metadata": Row(notes={(V2, FROM_PYTHON): ASCII}),
     "a deadline that expires": Row(),
     "server streaming": Row(notes={(V4, FROM_PYTHON): PACED}),
-    "bidirectional streaming": Row(),
-    "server error in mid-stream": Row(notes={(V4, FROM_PYTHON): PACED}),
-    "client close in mid-stream": Row(),
+    "bidirectional streaming": Row(notes={(V2, FROM_GO): CANCELS}),
+    "server error in mid-stream": Row(notes={(V4, FROM_PYTHON): PACED, (V2, FROM_GO): AS_TEXT}),
+    "client close in mid-stream": Row(notes={(V2, FROM_GO): CANCELS, (V2, FROM_PYTHON): CANCELLED}),
     "client close in mid-stream, server streaming": Row(cannot={(V118, FROM_PYTHON): DEAF, (V4, FROM_PYTHON): DEAF}),
     "1,000 messages each way": Row(notes={(V4, FROM_PYTHON): IN_TURN}),
-    "Debug.Health, Debug.Stats": Row(cannot={(V4, FROM_PYTHON): NO_DEBUG}),
+    "Debug.Health, Debug.Stats": Row(notes={(V2, FROM_PYTHON): QUOTED}, cannot={(V4, FROM_PYTHON): NO_DEBUG}),
     **{
         f"{mesh}: {title}": replace(row, releases=releases)
         for mesh, releases in (("Consul", CONSUL), ("mDNS", RELEASES))

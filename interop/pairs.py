@@ -82,8 +82,8 @@ class Pair(ABC):
         """Sends one request and takes the replies; leaves after so many."""
 
     @abstractmethod
-    async def chat(self, ask: Ask, count: int) -> Streamed:
-        """Sends so many requests, each after the reply to the one before; then leaves."""
+    async def chat(self, ask: Ask, count: int, *, end: bool = False) -> Streamed:
+        """Sends so many requests, each after the reply to the one before; then leaves, or ends where its side can."""
 
     @abstractmethod
     async def told(self, what: str, *, within: float = go_peer.PATIENCE) -> Any:
@@ -151,7 +151,8 @@ class FromGo(Pair):
         self._told = told
 
     async def call(self, ask: Ask) -> Answer:
-        told = dict(await self._run("call", ask, open=not isinstance(ask.request, Request | None)))["reply"]
+        kind = {"raw": ask.codec == BYTES, "open": isinstance(ask.request, dict | PlainRequest)}
+        told = dict(await self._run("call", ask, **kind))["reply"]
         if "error" in told:
             return Answer(error=Failure.of(told["error"]))
         return Answer(base64.b64decode(told["data"] or "") if "data" in told else told["value"])
@@ -159,7 +160,7 @@ class FromGo(Pair):
     async def stream(self, ask: Ask, leave: int = 0) -> Streamed:
         return streamed(await self._run("stream", ask, leave=leave))
 
-    async def chat(self, ask: Ask, count: int) -> Streamed:
+    async def chat(self, ask: Ask, count: int, *, end: bool = False) -> Streamed:
         return streamed(await self._run("chat", ask, count=count))
 
     async def told(self, what: str, *, within: float = go_peer.PATIENCE) -> Any:
@@ -170,7 +171,7 @@ class FromGo(Pair):
             "address": self._address,
             "service": ask.service,
             "endpoint": ask.endpoint,
-            "codec": ask.codec,
+            "codec": "application/grpc+bytes" if (self._release, ask.codec) == (V2, BYTES) else ask.codec,
             "metadata": ask.metadata,
             "timeout": f"{ask.timeout:g}s",
             "protocol": ask.protocol,
@@ -234,7 +235,7 @@ class FromPython(Pair):
             return Streamed(messages, Failure.of(error))
         return Streamed(messages, None)
 
-    async def chat(self, ask: Ask, count: int) -> Streamed:
+    async def chat(self, ask: Ask, count: int, *, end: bool = False) -> Streamed:
         messages: list[Reply] = []
         try:
             async with self._opened(ask) as stream:
@@ -242,6 +243,9 @@ class FromPython(Pair):
                     code = ask.request.error_code if number == count else 0
                     await stream.send(Request(name=ask.request.name, count_to=number, error_code=code))
                     messages.append(await stream.recv())
+                if end:
+                    await stream.end()
+                    messages += [message async for message in stream]
         except errors.RPCError as error:
             return Streamed(messages, Failure.of(error))
         return Streamed(messages, None)

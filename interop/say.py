@@ -11,6 +11,9 @@ import anyio
 import micro
 from greeter_pb2 import Reply, Request
 
+LEFT = 499
+"""The code of the error that a handler gets who waits for a request of a caller that is gone."""
+
 
 class Say:
     """`tell` hears how streams and calls ended."""
@@ -64,6 +67,10 @@ class Say:
                 yield Reply(msg=request.name, seq_no=request.count_to)
         except (anyio.get_cancelled_exc_class(), GeneratorExit):
             self._tell("chat", "cancelled")
+            raise
+        except micro.errors.RPCError as error:
+            if error.code == LEFT:
+                self._tell("chat", "cancelled")
             raise
         self._tell("chat", "EOF")
 
