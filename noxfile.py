@@ -325,7 +325,7 @@ def interop(session: nox.Session) -> None:
     install_all(session, "test")
     session.run("python", str(ROOT / "interop" / "build.py"))
     pytest = str(Path(session.bin) / "pytest")
-    arguments = session.posargs or ["-q", *LIMIT, "interop", "--write-page"]
+    arguments = session.posargs or [*PARALLEL, "--dist", "worksteal", "interop", "--write-page"]
     session.run("sh", str(ROOT / "interop" / "alone.sh"), pytest, *arguments, external=True)
 
 

@@ -83,7 +83,10 @@ class Pair(ABC):
 
     @abstractmethod
     async def chat(self, ask: Ask, count: int, *, end: bool = False) -> Streamed:
-        """Sends so many requests, each after the reply to the one before; then leaves, or ends where its side can."""
+        """Sends so many requests, each after the reply to the one before; then leaves.
+
+        With `end` a client of ours ends its side and waits for the other to. In mucp there is none of that (WIRE §5.4).
+        """
 
     @abstractmethod
     async def told(self, what: str, *, within: float = go_peer.PATIENCE) -> Any:
