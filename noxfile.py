@@ -244,10 +244,13 @@ def begin_every_kind(session: nox.Session, env: dict[str, str]) -> None:
 def bench(session: nox.Session) -> None:
     """Ours beside grpc, FastAPI, aiohttp, granian, NATS, Go and Go Micro, interleaved in one run; writes the page.
 
-    Server and client have a core each; a quarter of an hour. `-- --rows "micro raw" --cases unary-64` is less.
+    Server and client have a core each; a quarter of an hour. `-- --rows "micro raw" --cases unary-64` is less. Go Micro
+    and ours find each other by multicast, so all run in a network namespace of their own, where one can be made.
     """
-    install_defaults(session, groups=("bench",))
-    session.run("python", str(ROOT / "benchmarks" / "bench.py"), *session.posargs)
+    install_defaults(session, "micro-codec-proto", groups=("bench",))
+    python = str(Path(session.bin) / "python")
+    bench = str(ROOT / "benchmarks" / "bench.py")
+    session.run("sh", str(ROOT / "interop" / "alone.sh"), python, bench, *session.posargs, external=True)
 
 
 @nox.session
@@ -322,7 +325,7 @@ def interop(session: nox.Session) -> None:
     install_all(session, "test")
     session.run("python", str(ROOT / "interop" / "build.py"))
     pytest = str(Path(session.bin) / "pytest")
-    arguments = session.posargs or ["-q", *LIMIT, "interop", "--write-page"]
+    arguments = session.posargs or [*PARALLEL, "--dist", "worksteal", "interop", "--write-page"]
     session.run("sh", str(ROOT / "interop" / "alone.sh"), pytest, *arguments, external=True)
 
 

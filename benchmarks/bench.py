@@ -45,13 +45,14 @@ def least_disturbed(row: Row, case: Case, seconds: float, folder: Path, tries: i
 def measure(row: Row, case: Case, seconds: float, folder: Path) -> Figures:
     """One run of one row. Raises Failed."""
     command = row.program()
+    calling = row.client() if row.client else command
     environment = environment_of(row, folder)
     asked = [str(case.callers), str(seconds), str(case.size)]
     with ExitStack() as stack:
         broker = stack.enter_context(broker_of(row, environment))
         server = stack.enter_context(running([*command, "serve"], environment, SERVER_CORE))
         port = server.line()
-        client = stack.enter_context(running([*command, case.load, port, *asked], environment, CLIENT_CORE))
+        client = stack.enter_context(running([*calling, case.load, port, *asked], environment, CLIENT_CORE))
         if client.line() != "warm":
             raise Failed("the client printed something else")
         others = [server, *([broker] if broker else [])]

@@ -56,6 +56,7 @@ class Row:
 
     Attributes:
         program: makes the command, without what `closedloop` says about arguments; may raise Failed.
+        client: makes that of the client, where it is another program.
         what: a sentence for the page.
         loads: those that it takes part in.
         environment: of both programs.
@@ -70,6 +71,7 @@ class Row:
     environment: Mapping[str, str] = field(default_factory=dict)
     broker: Callable[[int], list[str]] | None = None
     tls: bool = False
+    client: Callable[[], list[str]] | None = None
 
 
 def python(name: str) -> Callable[[], list[str]]:
@@ -137,6 +139,20 @@ ROWS = [
         "Go Micro v4.11.0",
         built("gomicro"),
         "Go Micro itself, server and client: mDNS, its selector with its cache, protobuf",
+    ),
+    Row(
+        "go-micro-to-micro",
+        "Go Micro → ours",
+        python("micro_messages"),
+        "the client of `go-micro` and the server of `micro`, with messages of protobuf",
+        client=built("gomicro"),
+    ),
+    Row(
+        "micro-to-go-micro",
+        "ours → Go Micro",
+        built("gomicro"),
+        "the client of `micro`, which speaks HTTP/1.1 here, and the server of `go-micro`",
+        client=python("micro_messages"),
     ),
     Row(
         "raw",

@@ -26,7 +26,7 @@ PROGRAMS = {"greeter": "call-a-go-micro-service.md", "caller": "join-a-go-micro-
 
 def peer(release: str) -> Path:
     """The program of a release. Raises Failed where it cannot be had."""
-    sources = [HERE / release, HERE / "peer", BENCHMARKS / "peers" / "closedloop.go"]
+    sources = [BENCHMARKS / "peers" / "closedloop.go", HERE / "peer", HERE / release]  # the last of a name counts
     return built(f"interop-{release}", sources, prepare)
 
 

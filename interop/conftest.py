@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
+from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ from page import Results, write  # noqa: E402
 from pairs import Pair, pair_of  # noqa: E402
 
 RESULTS: Results = {}
+CELL = "cell"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,14 +59,20 @@ def agent() -> Iterator[Agent]:
 
 
 @pytest.fixture
-def mesh(request: pytest.FixtureRequest, cell: Cell) -> Mesh:
-    if cell.mesh == "Consul":
-        return by_consul(request.getfixturevalue("agent"))
+def multicast() -> None:
+    """Only where it stays on the loopback interface."""
     if not os.environ.get("INTEROP_ALONE"):
         text = "multicast would leave this host: nox -s interop runs it in a network namespace, where one can be made"
         if os.environ.get("REQUIRE_GO"):
             pytest.fail(text)
         pytest.skip(text)
+
+
+@pytest.fixture
+def mesh(request: pytest.FixtureRequest, cell: Cell) -> Mesh:
+    if cell.mesh == "Consul":
+        return by_consul(request.getfixturevalue("agent"))
+    request.getfixturevalue("multicast")
     return by_mdns()
 
 
@@ -77,11 +86,18 @@ async def pair(cell: Cell) -> AsyncIterator[Pair]:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     cell = item.callspec.params.get("cell") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
-    if isinstance(cell, Cell) and (report.when == "call" or report.outcome != "passed"):
-        RESULTS.setdefault(cell, []).append(report)
+    if isinstance(cell, Cell):
+        report.user_properties.append((CELL, astuple(cell)))
     return report
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Heard by the process that starts the others, too, where the tests run in several."""
+    cell: Any = dict(report.user_properties).get(CELL)
+    if cell and (report.when == "call" or report.outcome != "passed"):
+        RESULTS.setdefault(Cell(*cell), []).append(report)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if session.config.getoption("--write-page"):
+    if session.config.getoption("--write-page") and not hasattr(session.config, "workerinput"):
         write(RESULTS)

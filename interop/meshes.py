@@ -19,6 +19,7 @@ from micro_registry_consul import ConsulRegistry
 from micro_registry_mdns import MdnsRegistry
 
 HERE = Path(__file__).parent
+MESSAGES = str(HERE.parent / "tests" / "messages")
 
 
 def _name() -> str:
@@ -69,7 +70,9 @@ async def python_process(mesh: Mesh, **environment: str) -> AsyncIterator[Proces
     """Our service as a process that can be killed."""
     options = {f"MICRO_{key.upper().replace('.', '_')}": str(value) for key, value in mesh.python["options"].items()}
     chosen = {"MICRO_REGISTRY": mesh.python["registry"], "MICRO_SERVER_NAME": mesh.service, **options, **environment}
-    process = await anyio.open_process([sys.executable, str(HERE / "say.py")], env={**os.environ, **chosen})
+    process = await anyio.open_process(
+        [sys.executable, str(HERE / "say.py")], env={**os.environ, **chosen, "PYTHONPATH": MESSAGES}
+    )
     try:
         yield process
     finally:

@@ -79,8 +79,6 @@ def page(results: Mapping[Cell, Sequence[pytest.TestReport]]) -> str:
 def word(cell: Cell, reports: Sequence[pytest.TestReport], notes: Notes) -> str:
     """What a cell says."""
     row, key = ROWS[cell.row], (cell.release, cell.direction)
-    if row.waits(cell.release):
-        return f"not yet{notes.mark(row.waits(cell.release))}"
     if any(report.outcome == "failed" for report in reports):
         return "**fails**"
     if key in row.cannot:

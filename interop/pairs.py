@@ -7,18 +7,20 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import anyio
 import go_peer
 import micro
 from go_peer import GoPeer
-from matrix import BYTES, FROM_GO, JSON, Cell
+from google.protobuf.message import Message
+from greeter_pb2 import Reply, Request
+from matrix import BYTES, FROM_GO, JSON, V2, Cell
 from micro import errors
 from micro_core import Node, ServiceRecord
 from micro_registry_memory import MemoryRegistry
-from say import Reply, Request, Say
+from say import Plain, PlainReply, PlainRequest, Say
 
 
 @dataclass(frozen=True)
@@ -73,15 +75,18 @@ class Pair(ABC):
 
     @abstractmethod
     async def call(self, ask: Ask) -> Answer:
-        """Calls once. JSON replies come as objects, others as bytes."""
+        """Calls once. A reply comes as bytes, or as an object of the fields that are not empty."""
 
     @abstractmethod
     async def stream(self, ask: Ask, leave: int = 0) -> Streamed:
         """Sends one request and takes the replies; leaves after so many."""
 
     @abstractmethod
-    async def chat(self, ask: Ask, count: int) -> Streamed:
-        """Sends so many requests, each after the reply to the one before; then leaves."""
+    async def chat(self, ask: Ask, count: int, *, end: bool = False) -> Streamed:
+        """Sends so many requests, each after the reply to the one before; then leaves.
+
+        With `end` a client of ours ends its side and waits for the other to. In mucp there is none of that (WIRE §5.4).
+        """
 
     @abstractmethod
     async def told(self, what: str, *, within: float = go_peer.PATIENCE) -> Any:
@@ -97,11 +102,12 @@ async def pair_of(cell: Cell) -> AsyncIterator[Pair]:
     else:
         async with go_peer.running(cell.release, "serve") as peer:
             address = (await peer.told("ready"))["address"]
-            silent = ServiceRecord("greeter", "latest", (Node("silent", address),))
-            async with MemoryRegistry(MemoryRegistry.Options("silent")) as registry:
-                await registry.register(silent, ttl=0)
+            says = {"protocol": "grpc"} if cell.release == V2 else {}
+            record = ServiceRecord("greeter", "latest", (Node("alone", address, says),))
+            async with MemoryRegistry(MemoryRegistry.Options("alone")) as registry:
+                await registry.register(record, ttl=0)
                 async with micro.Client(registry=registry, broker="memory") as client:
-                    yield FromPython(client, peer, address)
+                    yield FromPython(client, peer, "" if says else address)
 
 
 class Told:
@@ -131,6 +137,7 @@ async def served(name: str = "greeter", **arguments: Any) -> AsyncIterator[tuple
     told = Told()
     service = micro.Service(name, **{"registry": "memory", "broker": "memory", **arguments})
     service.handler(Say(told.tell))
+    service.handler(Plain())
     try:
         async with service:
             yield service, told
@@ -147,7 +154,8 @@ class FromGo(Pair):
         self._told = told
 
     async def call(self, ask: Ask) -> Answer:
-        told = dict(await self._run("call", ask, open=isinstance(ask.request, dict)))["reply"]
+        kind = {"raw": ask.codec == BYTES, "open": isinstance(ask.request, dict | PlainRequest)}
+        told = dict(await self._run("call", ask, **kind))["reply"]
         if "error" in told:
             return Answer(error=Failure.of(told["error"]))
         return Answer(base64.b64decode(told["data"] or "") if "data" in told else told["value"])
@@ -155,7 +163,7 @@ class FromGo(Pair):
     async def stream(self, ask: Ask, leave: int = 0) -> Streamed:
         return streamed(await self._run("stream", ask, leave=leave))
 
-    async def chat(self, ask: Ask, count: int) -> Streamed:
+    async def chat(self, ask: Ask, count: int, *, end: bool = False) -> Streamed:
         return streamed(await self._run("chat", ask, count=count))
 
     async def told(self, what: str, *, within: float = go_peer.PATIENCE) -> Any:
@@ -166,7 +174,7 @@ class FromGo(Pair):
             "address": self._address,
             "service": ask.service,
             "endpoint": ask.endpoint,
-            "codec": ask.codec,
+            "codec": "application/grpc+bytes" if (self._release, ask.codec) == (V2, BYTES) else ask.codec,
             "metadata": ask.metadata,
             "timeout": f"{ask.timeout:g}s",
             "protocol": ask.protocol,
@@ -174,12 +182,18 @@ class FromGo(Pair):
         return await go_peer.run(self._release, command, written(ask.request), **flags)
 
 
-def written(request: Request | bytes | dict[str, Any] | None) -> bytes:
-    """A request as a peer reads it; what is not said is left out, as Go Micro leaves it out."""
-    if isinstance(request, bytes):
-        return request
-    fields = asdict(request) if isinstance(request, Request) else request or {}
-    return json.dumps({name: value for name, value in fields.items() if value}).encode()
+def written(request: Any) -> bytes:
+    """A request as a peer reads it."""
+    return request if isinstance(request, bytes) else json.dumps(fields(request)).encode()
+
+
+def fields(value: Any) -> dict[str, Any]:
+    """Those that are not empty: Go Micro leaves out the others."""
+    if isinstance(value, Message):
+        found = {field.name: value for field, value in value.ListFields()}
+        return {name: list(value) if name == "tags" else value for name, value in found.items()}
+    every = asdict(value) if isinstance(value, PlainRequest | PlainReply) else value or {}
+    return {name: value for name, value in every.items() if value}
 
 
 def streamed(lines: list[tuple[str, Any]]) -> Streamed:
@@ -189,8 +203,12 @@ def streamed(lines: list[tuple[str, Any]]) -> Streamed:
     return Streamed(messages, Failure.of(end["error"]) if "error" in end else None)
 
 
+REPLIES: dict[type, Any] = {bytes: bytes, dict: dict[str, Any], PlainRequest: PlainReply}
+"""Which reply belongs to a request, other than to one of protobuf."""
+
+
 class FromPython(Pair):
-    """Our client and a Go server."""
+    """Our client and a Go server, at its address or, where there is none, as a registry tells of it."""
 
     def __init__(self, client: micro.Client, peer: GoPeer, address: str) -> None:
         self._client = client
@@ -198,14 +216,14 @@ class FromPython(Pair):
         self._address = address
 
     async def call(self, ask: Ask) -> Answer:
-        reply_type = bytes if ask.codec == BYTES else dict[str, Any]
+        reply_type: Any = REPLIES.get(type(ask.request), Reply)
         try:
             value = await self._client.call(
                 ask.service, ask.endpoint, ask.request, reply_type, timeout=ask.timeout, **self._options(ask)
             )
         except errors.RPCError as error:
             return Answer(error=Failure.of(error))
-        return Answer(value)
+        return Answer(value if ask.codec == BYTES else fields(value))
 
     async def stream(self, ask: Ask, leave: int = 0) -> Streamed:
         messages: list[Reply] = []
@@ -220,14 +238,17 @@ class FromPython(Pair):
             return Streamed(messages, Failure.of(error))
         return Streamed(messages, None)
 
-    async def chat(self, ask: Ask, count: int) -> Streamed:
+    async def chat(self, ask: Ask, count: int, *, end: bool = False) -> Streamed:
         messages: list[Reply] = []
         try:
             async with self._opened(ask) as stream:
                 for number in range(1, count + 1):
                     code = ask.request.error_code if number == count else 0
-                    await stream.send(replace(ask.request, count_to=number, error_code=code))
+                    await stream.send(Request(name=ask.request.name, count_to=number, error_code=code))
                     messages.append(await stream.recv())
+                if end:
+                    await stream.end()
+                    messages += [message async for message in stream]
         except errors.RPCError as error:
             return Streamed(messages, Failure.of(error))
         return Streamed(messages, None)
@@ -239,5 +260,5 @@ class FromPython(Pair):
         return self._client.stream(ask.service, ask.endpoint, Reply, request=Request, **self._options(ask))
 
     def _options(self, ask: Ask) -> Any:
-        address = self._address if ask.protocol else None
-        return {"address": address, "content_type": ask.codec, "metadata": ask.metadata}
+        address = self._address if ask.protocol else ""
+        return {"address": address or None, "content_type": ask.codec, "metadata": ask.metadata}

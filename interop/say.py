@@ -1,29 +1,18 @@
-"""The service that every peer has, written in Python, with the messages of `peer/messages.go`."""
+"""The service that every peer has, written in Python, with the messages of `peer/messages.go` or plain types."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
 import micro
+from greeter_pb2 import Reply, Request
 
-
-@dataclass
-class Request:
-    name: str = ""
-    count_to: int = 0
-    error_code: int = 0
-    sleep_ms: int = 0
-    tags: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Reply:
-    msg: str = ""
-    seq_no: int = 0
+LEFT = 499
+"""The code of the error that a handler gets who waits for a request of a caller that is gone."""
 
 
 class Say:
@@ -33,10 +22,10 @@ class Say:
         self._tell = tell
 
     async def hello(self, request: Request) -> Reply:
-        return Reply(f"Hello {request.name}", request.count_to)
+        return Reply(msg=f"Hello {request.name}", seq_no=request.count_to)
 
     async def echo(self, request: Request) -> Reply:
-        return Reply(request.name, len(request.tags))
+        return Reply(msg=request.name, seq_no=len(request.tags))
 
     async def nothing(self) -> None:
         return
@@ -51,10 +40,10 @@ class Say:
         except anyio.get_cancelled_exc_class():
             self._tell("expired", "cancelled")
             raise
-        return Reply("slept", 0 if remaining is None else int(remaining * 1000))
+        return Reply(msg="slept", seq_no=0 if remaining is None else int(remaining * 1000))
 
     async def meta(self, request: Request) -> Reply:
-        return Reply(json.dumps(dict(micro.context().metadata)))
+        return Reply(msg=json.dumps(dict(micro.context().metadata)))
 
     async def raw(self, data: bytes) -> bytes:
         return data
@@ -62,7 +51,7 @@ class Say:
     async def count(self, request: Request) -> AsyncIterator[Reply]:
         try:
             for number in range(1, request.count_to + 1):
-                yield Reply(request.name, number)
+                yield Reply(msg=request.name, seq_no=number)
                 await anyio.sleep(request.sleep_ms / 1000)
         except (anyio.get_cancelled_exc_class(), GeneratorExit):
             self._tell("count", "cancelled")
@@ -75,11 +64,34 @@ class Say:
             async for request in requests:
                 if request.error_code:
                     raise failure(request)
-                yield Reply(request.name, request.count_to)
+                yield Reply(msg=request.name, seq_no=request.count_to)
         except (anyio.get_cancelled_exc_class(), GeneratorExit):
             self._tell("chat", "cancelled")
             raise
+        except micro.errors.RPCError as error:
+            if error.code == LEFT:
+                self._tell("chat", "cancelled")
+            raise
         self._tell("chat", "EOF")
+
+
+@dataclass
+class PlainRequest:
+    name: str
+    count_to: int = 0
+
+
+@dataclass
+class PlainReply:
+    msg: str
+    seq_no: int
+
+
+class Plain:
+    """Say.Hello in types that know nothing of protobuf."""
+
+    async def hello(self, request: PlainRequest) -> PlainReply:
+        return PlainReply(f"Hello {request.name}", request.count_to)
 
 
 def failure(request: Request) -> Exception:

@@ -9,12 +9,12 @@ import anyio
 import go_peer
 import micro
 import pytest
+from greeter_pb2 import Request
 from matrix import FROM_GO, FROM_PYTHON, V2, Cell, cells, through
 from meshes import Mesh, python_process
 from micro_conformance.polling import eventually
 from micro_core import Node, NotRegistered, Registry, ServiceRecord, Snapshot
 from pairs import served
-from say import Request
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,9 @@ async def test_found_and_called_by_name(mesh: Mesh, cell: Cell) -> None:
             go_peer.running(cell.release, "serve", name=mesh.service, **mesh.go),
             micro.Client(**mesh.python) as us,
         ):
-            reply = await us.call(mesh.service, "Say.Hello", Request("John"), dict[str, Any], timeout=go_peer.PATIENCE)
+            reply = await us.call(
+                mesh.service, "Say.Hello", Request(name="John"), dict[str, Any], timeout=go_peer.PATIENCE
+            )
         assert reply == {"msg": "Hello John"}
 
 

@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 import go_peer
 import micro
 import pytest
+from greeter_pb2 import Request
 from matrix import FROM_GO, V1, V118, Cell, cells, through
 from meshes import Mesh
 from micro_conformance.polling import eventually, steadily
-from say import Request
+from pairs import fields
 
 pytestmark = pytest.mark.anyio
 
@@ -44,8 +45,8 @@ async def subscriber(mesh: Mesh, cell: Cell, topic: str, queue: str = "") -> Asy
         service, got = micro.Service(name, **ours(mesh, cell.release)), list[int]()
 
         @service.subscriber(topic, queue=queue or None)
-        async def on_event(event: dict[str, Any]) -> None:
-            got.append(number({"body": event, "header": micro.context().metadata}))
+        async def on_event(event: Request) -> None:
+            got.append(number({"body": fields(event), "header": micro.context().metadata}))
 
         async with service:
             yield lambda: got
@@ -59,7 +60,7 @@ async def subscriber(mesh: Mesh, cell: Cell, topic: str, queue: str = "") -> Asy
 def number(event: dict[str, Any]) -> int:
     body = event["body"]
     assert (body["name"], event["header"]["trace"]) == ("größe", "a b")
-    return int(body["countTo"] if "countTo" in body else body["count_to"])
+    return int(body["count_to"])
 
 
 @asynccontextmanager
@@ -76,7 +77,7 @@ async def publisher(mesh: Mesh, cell: Cell, topic: str) -> AsyncIterator[None]:
         async with micro.Client(**ours(mesh, cell.release)) as client:
             for number in range(1, EVENTS + 1):
                 await client.publish(
-                    topic, Request("größe", number), content_type=cell.codec, metadata={"trace": "a b"}
+                    topic, Request(name="größe", count_to=number), content_type=cell.codec, metadata={"trace": "a b"}
                 )
             yield
 

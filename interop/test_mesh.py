@@ -12,10 +12,10 @@ import micro
 import pytest
 from anyio.abc import TaskStatus
 from build import RELEASES
+from greeter_pb2 import Reply, Request
 from matrix import Cell, cells
 from meshes import Mesh
 from pairs import served
-from say import Reply, Request
 
 pytestmark = pytest.mark.anyio
 
@@ -49,9 +49,9 @@ async def test_a_client_of_ours_reaches_every_release_and_ours(mesh: Mesh, cell:
         assert {node.metadata["zone"] for record in records for node in record.nodes} == {*RELEASES, OURS}
         reached = set()
         for number in range(100):
-            asked = Request("John", number)
+            asked = Request(name="John", count_to=number)
             answer = await client.call_response(mesh.service, "Say.Hello", asked, Reply)
-            assert answer.value == Reply("Hello John", number)
+            assert answer.value == Reply(msg="Hello John", seq_no=number)
             assert answer.node is not None
             reached.add(answer.node.metadata["zone"])
         assert {cell.release, OURS} <= reached

@@ -9,10 +9,12 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -55,9 +57,9 @@ def of(size: int) -> Payload:
     return Payload("x" * (size - QUOTES))
 
 
-async def serve() -> None:
+async def serve(handler: object) -> None:
     service = micro.Service("bench", server_middleware=[passes])
-    service.handler(Echo())
+    service.handler(handler)
     async with service:
         closedloop.say(service.address.rpartition(":")[2])
         await anyio.sleep_forever()
@@ -79,22 +81,22 @@ async def million(load: closedloop.Load) -> None:
                 return
 
 
-async def unary(load: closedloop.Load) -> None:
-    payload = of(load.size)
+async def unary(payload_of: Callable[[int], object], load: closedloop.Load) -> None:
+    payload = payload_of(load.size)
     async with micro.Client() as client:
 
         async def one() -> object:
-            return await client.call("bench", "Echo.Echo", payload, Payload, metadata=METADATA)
+            return await client.call("bench", "Echo.Echo", payload, type(payload), metadata=METADATA)
 
         await load.measure(closedloop.each(one))
 
 
-async def one_way(load: closedloop.Load) -> None:
-    payload = of(load.size)
+async def one_way(payload_of: Callable[[int], object], load: closedloop.Load) -> None:
+    payload = payload_of(load.size)
     async with micro.Client() as client:
 
         async def one() -> object:
-            async with client.stream("bench", "Echo.Many", Payload, metadata=METADATA) as replies:
+            async with client.stream("bench", "Echo.Many", type(payload), metadata=METADATA) as replies:
                 await replies.send(payload)
                 await replies.end()
                 return sum([1 async for _ in replies])
@@ -102,13 +104,13 @@ async def one_way(load: closedloop.Load) -> None:
         await load.measure(closedloop.each(one))
 
 
-async def ping_pong(load: closedloop.Load) -> None:
-    payload = of(load.size)
+async def ping_pong(payload_of: Callable[[int], object], load: closedloop.Load) -> None:
+    payload = payload_of(load.size)
     async with micro.Client() as client:
 
         @asynccontextmanager
         async def caller() -> AsyncIterator[closedloop.One]:
-            async with client.stream("bench", "Echo.Pong", Payload, metadata=METADATA) as stream:
+            async with client.stream("bench", "Echo.Pong", type(payload), metadata=METADATA) as stream:
 
                 async def one() -> object:
                     await stream.send(payload)
@@ -118,6 +120,13 @@ async def ping_pong(load: closedloop.Load) -> None:
                 await stream.end()
 
         await load.measure(caller)
+
+
+def peer(handler: object, payload_of: Callable[[int], object]) -> None:
+    """The program: what it serves, and what it sends, of so many bytes."""
+    loads: dict[str, Any] = {"unary": unary, "oneway": one_way, "pingpong": ping_pong}
+    mine = {name: partial(load, payload_of) for name, load in loads.items()}
+    closedloop.peer(partial(serve, handler), {**mine, "million": million})
 
 
 def use_tls(folder: Path) -> None:
@@ -143,4 +152,4 @@ if __name__ == "__main__":
         use_tls(Path(TLS))
         if sys.argv[1] != "serve":
             assert_tls(Path(TLS), int(sys.argv[2]))
-    closedloop.peer(serve, {"unary": unary, "oneway": one_way, "pingpong": ping_pong, "million": million})
+    peer(Echo(), of)

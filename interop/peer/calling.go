@@ -12,8 +12,8 @@ import (
 // body is the request that was asked for, and a fresh reply of its kind.
 func body(o *options) (request, reply any) {
 	switch {
-	case o.codec == "application/octet-stream":
-		return &frame{Data: []byte(o.request)}, &frame{}
+	case o.raw:
+		return framed([]byte(o.request)), framed(nil)
 	case o.open:
 		var object map[string]any
 		must(json.Unmarshal([]byte(o.request), &object))
@@ -43,7 +43,7 @@ func call(o *options) {
 		told := map[string]any{"ms": time.Since(began).Milliseconds()}
 		switch reply := reply.(type) {
 		case *frame:
-			told["data"] = reply.Data
+			told["data"] = unframed(reply)
 		default:
 			told["value"] = reply
 		}

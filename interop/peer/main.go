@@ -29,7 +29,7 @@ type options struct {
 	ttl, interval, timeout, pace time.Duration
 	count, size, callers, leave  int
 	retries                      int
-	open, broken                 bool
+	open, raw, broken            bool
 }
 
 type pairs map[string]string
@@ -58,7 +58,7 @@ func parsed(arguments []string) *options {
 	f.StringVar(&o.codec, "codec", "application/json", "content type")
 	f.StringVar(&o.topic, "topic", "events", "of events")
 	f.StringVar(&o.queue, "queue", "", "of a subscriber")
-	f.StringVar(&o.request, "request", "{}", "the Request, as JSON; for octet-stream bytes; `-` is standard input")
+	f.StringVar(&o.request, "request", "{}", "the Request, as JSON, or raw bytes; `-` is standard input")
 	f.Var(o.metadata, "metadata", "name=value, sent with calls or registered with a node; may be repeated")
 	f.DurationVar(&o.ttl, "ttl", 0, "for which a node is registered")
 	f.DurationVar(&o.interval, "interval", 0, "after which it is registered again")
@@ -70,6 +70,7 @@ func parsed(arguments []string) *options {
 	f.IntVar(&o.leave, "leave", 0, "closes a stream after so many replies")
 	f.IntVar(&o.retries, "retries", 0, "of a call")
 	f.BoolVar(&o.open, "open", false, "request and reply are any JSON objects")
+	f.BoolVar(&o.raw, "raw", false, "request and reply are bytes")
 	f.BoolVar(&o.broken, "broken", false, "the subscriber fails")
 	must(f.Parse(arguments))
 	if o.request == "-" {

@@ -15,7 +15,7 @@ import (
 )
 
 type (
-	frame        = bytes.Frame
+	bytesFrame   = bytes.Frame
 	serverStream = server.Stream
 	clientStream = client.Stream
 )

@@ -51,7 +51,7 @@ func (*Say) Meta(ctx context.Context, _ *Request, reply *Reply) error {
 }
 
 func (*Say) Raw(_ context.Context, request, reply *frame) error {
-	reply.Data = request.Data
+	*reply = *request
 	return nil
 }
 

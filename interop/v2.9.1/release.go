@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 
+	"github.com/micro/go-micro/v2/client"
 	"github.com/micro/go-micro/v2/client/grpc"
 	"github.com/micro/go-micro/v2/debug/service/handler"
 	"github.com/micro/go-micro/v2/registry"
@@ -11,7 +13,16 @@ import (
 	grpcserver "github.com/micro/go-micro/v2/server/grpc"
 )
 
-var usualClient = grpc.NewClient
+// xGo is a codec that no Python process has.
+type xGo struct{}
+
+func (xGo) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
+func (xGo) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
+func (xGo) Name() string                       { return "x-go" }
+
+func usualClient(options ...client.Option) client.Client {
+	return grpc.NewClient(append(options, grpc.Codec("application/x-go", xGo{}))...)
+}
 
 // usualServer has the handler that every service of this release has.
 func usualServer(options ...server.Option) server.Server {

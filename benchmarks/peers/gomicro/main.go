@@ -48,7 +48,8 @@ func (*Echo) Pong(_ context.Context, stream server.Stream) error {
 	}
 }
 
-func name() string { return "bench-" + os.Getenv("MICRO_NAMESPACE") }
+// name is that of the service as Python processes of this namespace see it.
+func name() string { return os.Getenv("MICRO_NAMESPACE") + ".bench" }
 
 func serve() {
 	s := server.NewServer(server.Name(name()), server.Address("127.0.0.1:0"))

@@ -342,6 +342,16 @@ def test_what_settings_allow_is_used_behind_their_acknowledgement() -> None:
     assert [one.kind for one in rig.hears(settings(window=4))] == ["SETTINGS", "DATA"]
 
 
+def test_a_peer_may_measure_every_message_of_ours_by_a_ping() -> None:
+    rig = Rig()
+    rig.hears(head(1))
+    for _ in range(1000):
+        rig.link.send_data(rig.link.streams[1], b"a")
+        rig.said()
+        answered = rig.hears(window(0, 1) + window(1, 1) + frame(PING, 0, 0, b"8 bytes!"))
+        assert [(one.kind, one.flags) for one in answered] == [("PING", ACK)]
+
+
 def test_large_heads_and_bodies_are_cut_to_the_peers_frame_size() -> None:
     rig = Rig()
     rig.hears(window(0, 10**6) + settings(window=10**6) + head(1, end=True))

@@ -100,7 +100,9 @@ class Control(Streams):
             self._pinged = False
             self.answered()
         else:
-            self.nuisance(2)
+            if not self.unmeasured:
+                self.nuisance(2)
+            self.unmeasured = False
             self.write(fr.frame(fr.PING, fr.ACK, 0, payload))
 
     def _on_goaway(self, number: int, flags: int, payload: bytes) -> None:

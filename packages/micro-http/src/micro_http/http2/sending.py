@@ -87,6 +87,7 @@ class Sending(ABC):
         encoder: of the heads.
         streams: those that are open, by number.
         unanswered: how many WINDOW_UPDATE the peer may send in answer to our DATA.
+        unmeasured: whether DATA was sent since the peer's last PING; gRPC's libraries measure the line by one.
     """
 
     def __init__(self, ready: Callable[[], None]) -> None:
@@ -94,6 +95,7 @@ class Sending(ABC):
         self.streams: dict[int, Stream] = {}
         self.encoder = Encoder()
         self.unanswered = 0
+        self.unmeasured = False
         self._ready = ready
         self._window = fr.DEFAULT_WINDOW
         self._initial = fr.DEFAULT_WINDOW
@@ -143,6 +145,7 @@ class Sending(ABC):
             stream.window -= size
             self._window -= size
             self.unanswered += 2
+            self.unmeasured = True
             self.write(fr.HEADER.pack(size << 8 | fr.DATA, end, stream.number) + data)
             if end:
                 self._end_sending(stream)
@@ -160,6 +163,7 @@ class Sending(ABC):
         if len(block) <= most and size <= stream.window and size <= self._window and size <= most:
             self._window -= size
             self.unanswered += 2
+            self.unmeasured = True
             number = stream.number
             head = _HEAD(len(block) << 8 | fr.HEADERS, fr.END_HEADERS, number)
             if not self.out:
@@ -216,6 +220,7 @@ class Sending(ABC):
             self._window -= size
             if size >= _CRUMB or pos + size == stop:
                 self.unanswered += 2
+                self.unmeasured = True
             self.write(fr.HEADER.pack(size << 8 | fr.DATA, end, stream.number) + data[pos : pos + size])
             pos += size
         stream.pending = b""

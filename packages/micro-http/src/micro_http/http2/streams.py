@@ -4,9 +4,9 @@ Two windows bound what a peer may send. Each stream's grows again as its reader 
 reader stops its own sender alone. The connection's grows again at once, but not while more than `budget` bytes
 altogether wait to be read.
 
-A peer that only makes work is sent away. Whatever costs us something and moves no call forward (PING, SETTINGS,
-PRIORITY, empty DATA, windows that grow without need, streams that are opened and reset) is a nuisance; calls that are
-answered and time that passes excuse it, and above `MAX_NUISANCE` the connection ends with ENHANCE_YOUR_CALM.
+A peer that only makes work is sent away. Whatever costs us something and moves no call forward (SETTINGS, PRIORITY,
+empty DATA, PING and windows that grow without DATA of ours, streams that are opened and reset) is a nuisance; calls
+that are answered and time that passes excuse it, and above `MAX_NUISANCE` the connection ends with ENHANCE_YOUR_CALM.
 """
 
 from __future__ import annotations
