@@ -119,8 +119,9 @@ def _packed(address: str) -> bytes:
 
 def _configure(sock: socket.socket, interface: bytes) -> None:
     sock.setblocking(False)
+    # Linux shares the port by SO_REUSEADDR; by SO_REUSEPORT it gives what another host sends to one link at random.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if hasattr(socket, "SO_REUSEPORT"):
+    if sys.platform != "linux" and hasattr(socket, "SO_REUSEPORT"):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
     if sys.platform == "linux":
