@@ -30,6 +30,10 @@ def test_in_a_network_of_its_own(scenario: str) -> None:
     run(scenario, "asyncio")
 
 
+def test_on_trio() -> None:
+    run("processes_of_one_host_meet_on_the_loopback_interface", "trio")
+
+
 def run(scenario: str, backend: str) -> None:
     if not namespace():
         pytest.skip("network namespaces cannot be made here (unshare, ip and veth are needed)")

@@ -175,11 +175,11 @@ class GoListener:
         place.checks, place.check = 0, NEVER
 
     def _goodbye(self, source: str, instance: str) -> None:
-        """Is believed of the address that the node was heard from; this host is known by several."""
+        """Is believed of the address that the node was heard from, or is served at; this host is known by several."""
         local = self._local(source)
-        for where in [where for where in self._places if where[1] == instance]:
-            if where[0] == source or (local and self._local(where[0])):
-                self.departures.append(self._places[where].known.key)
+        for where, place in [(where, place) for where, place in self._places.items() if where[1] == instance]:
+            if source in (where[0], host_of(place.known)) or (local and self._local(where[0])):
+                self.departures.append(place.known.key)
                 self._drop(where)
 
     def _local(self, address: str) -> bool:
@@ -269,6 +269,11 @@ class GoListener:
         """Every node that is listed; of several addresses that claim one, the first keeps it."""
         found: dict[Key, Known] = {}
         for (source, _), place in self._places.items():
-            if self._local(source) or not packets.is_loopback(packets.host_of(place.known.record.nodes[0].address)):
+            if self._local(source) or not packets.is_loopback(host_of(place.known)):
                 found.setdefault(place.known.key, place.known)
         return found
+
+
+def host_of(known: Known) -> str:
+    """Where a node is served."""
+    return packets.host_of(known.record.nodes[0].address)

@@ -26,6 +26,11 @@ The records of a node are DNS-SD's (PTR, SRV, TXT, A below `_micro._tcp.local.`)
 as it asks, and questions for them are answered: other software can browse our nodes, only it learns of a crash late.
 Names are not probed for: they hold a digest of service and node id, and ids are unique.
 
+A host that speaks IPv4 and IPv6 on an interface would say everything twice, and hear it. So it puts a word into what it
+says by IPv6 there, a record `_ipv4._beat…` at the end, and passes over what has that word: answers unread, questions as
+far as it would answer them. Between two such hosts IPv4 carries everything, and a goodbye by it is all there is to one;
+by IPv6 they ask every three seconds whether somebody is there who has nothing else, and whoever is reads and is read.
+
 Everything heard is untrusted. An origin belongs to the address it was first heard from, so nobody else's beat can end
 it; of two addresses that claim one node id, the first keeps it while it lives; of two origins at one address, the later
 one: a process that was restarted. A loopback address is believed only on the own host. Answers must come from the
