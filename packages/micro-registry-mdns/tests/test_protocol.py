@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from micro_core import Node, ServiceRecord
 from micro_registry_mdns import packets
 from micro_registry_mdns.engine import Engine
-from micro_registry_mdns.protocol import LEASE
+from micro_registry_mdns.protocol import LEASE, MAX_NAMED
 from micro_registry_mdns.record_text import encode_record, fingerprint
 from zeroconf import DNSOutgoing, DNSQuestion  # type: ignore[attr-defined]
 
@@ -508,7 +508,22 @@ def test_a_flood_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     net.run(0.2)
     assert ids(reader) == {"a"}
     assert len(reader.listener.paths) <= 300
-    assert len(caplog.records) <= 1000
+    assert len(caplog.records) <= 10
+
+
+def test_a_flood_of_names_is_bounded_and_takes_nobody_elses_place() -> None:
+    net, speaker, reader = pair()
+    names = iter(range(1 << 40))
+    for host in range(20):
+        for origin in range(30):
+            named = frozenset(next(names).to_bytes(8, "big") for _ in range(1000))
+            beat = packets.Beat(f"{host:08x}{origin:08x}", 5, 1, named, frozenset())
+            reader.listener.heard_beat(LO, f"192.0.2.{host}", beat, net.now)
+        speaker.register([record("greeter", f"{host}")], 0, net.now)
+        net.run(0.1)
+        if host < 4:
+            assert str(host) in ids(reader)
+    assert sum(len(path.present) for path in reader.listener.paths.values()) <= MAX_NAMED
 
 
 def test_more_nodes_than_are_asked_for_at_a_time_are_all_learned() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -30,14 +29,11 @@ from micro_registry_mdns.go_names import (
     question,
     read_text,
 )
+from micro_registry_mdns.left_out import LeftOut
 from micro_registry_mdns.listener import Known
 from micro_registry_mdns.packets import ANY, PTR, Out
 from micro_registry_mdns.record_text import BadRecord
 from micro_registry_mdns.responder import NEVER, Key
-
-log = logging.getLogger("micro.registry.mdns")
-
-_MAX_BAD = 1000
 
 
 @dataclass(slots=True)
@@ -85,7 +81,7 @@ class GoListener:
         self._names: dict[str | None, Name] = {}
         self._places: dict[tuple[str, str], Place] = {}
         self._bytes = 0
-        self._bad: set[tuple[str, str]] = set()
+        self._bad = LeftOut()
         self._sweep_due = NEVER
         self._check_due = NEVER
 
@@ -192,9 +188,7 @@ class GoListener:
             if not told.instance.endswith(f".{record.name}"):
                 raise BadRecord(f"it is of {record.name!r}")
         except BadRecord as error:
-            if where not in self._bad and len(self._bad) < _MAX_BAD:
-                self._bad.add(where)
-                log.warning("a record of %s from %s is left out: %s", told.instance[:255], source, error)
+            self._bad.add(where, f"a record of {told.instance[:255]}", source, error)
             return None
         if where in self._places:
             self._drop(where)

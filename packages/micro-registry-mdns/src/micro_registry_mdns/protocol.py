@@ -34,7 +34,8 @@ by IPv6 they ask every three seconds whether somebody is there who has nothing e
 Everything heard is untrusted. An origin belongs to the address it was first heard from, so nobody else's beat can end
 it; of two addresses that claim one node id, the first keeps it while it lives; of two origins at one address, the later
 one: a process that was restarted. A loopback address is believed only on the own host. Answers must come from the
-protocol's port (RFC 6762 §6). A packet that cannot be read whole changes nothing, and every table has an end.
+protocol's port (RFC 6762 §6). A packet that cannot be read whole changes nothing, and every table has an end. While
+more arrives than is read, so that the system drops packets, silence means nothing, and nobody is missed.
 
 The three parts know no sockets, no clock and no event loop: `Responder` (what we say), `Listener` (what we heard) and
 `Engine` (both, as one). Times are seconds of any monotonic clock.
@@ -82,13 +83,15 @@ MAX_OWN = 1000
 """Nodes of one origin: what fits into one beat."""
 MAX_ORIGINS = 4096
 MAX_ORIGINS_PER_ADDRESS = 256
+MAX_NAMED = 100_000
+"""Fingerprints of all beats; of one address, MAX_RECORDS."""
 MAX_RECORDS = 20_000
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 """Bytes of JSON of all records kept."""
 MAX_ORPHANS = 2000
 """Records heard that no beat has named yet."""
 MAX_BAD = 1000
-"""Fingerprints of texts that are no records, remembered so that each is logged once and not asked for again."""
+"""Fingerprints of texts that are no records, remembered so that none is asked for again."""
 MAX_WANTED = 2000
 """Records asked for at a time; the rest waits its turn."""
 QUESTIONS = 30
