@@ -522,6 +522,19 @@ def test_nobody_else_says_goodbye_for_a_node_or_changes_it() -> None:
     assert (node.address, reader.departures()) == ("10.0.0.1:7001", [])
 
 
+def test_a_node_that_is_heard_by_both_versions_of_ip_is_one_and_its_own_address_says_goodbye() -> None:
+    reader = heard_by_a_reader()
+    node = spoken(record(address="10.0.0.1:7001"))
+    reader.receive(LO, ("fe80::1%lan", PORT), announcement(node, "micro"), 0.0)
+    assert ids(reader) == ["greeter-1"]
+    for other in ("fe80::9%lan", "10.0.0.9"):
+        reader.receive(LO, (other, PORT), announcement(node, "micro", leaves=True), 1.0)
+    assert (ids(reader), reader.departures()) == (["greeter-1"], [])
+    reader.receive(LO, ("10.0.0.1", PORT), announcement(node, "micro", leaves=True), 1.0)
+    assert ids(reader) == []
+    assert set(reader.departures()) == {("greeter", "greeter-1")}
+
+
 def told(text: bytes, instance: str = "x.greeter.micro.", port: int = 1) -> bytes:
     """An announcement that is put together by hand."""
     name, host = encode_name(instance), encode_name("h.local.")

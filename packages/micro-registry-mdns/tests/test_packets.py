@@ -39,7 +39,7 @@ def test_any_record_fits_names_and_packets(record: ServiceRecord) -> None:
     parsed = [packets.parse(packet) for packet in packets.answer([packets.announced(record, text)], None)]
     read = [packets.read(packet) for packet in parsed if packet is not None]
     assert len(read) == len(parsed)
-    assert [heard.texts for heard in read if heard and heard.texts] == [(text,)]  # a large text travels alone
+    assert [heard.texts for heard in read if heard.texts] == [(text,)]  # a large text travels alone
 
 
 WHOLE: dict[str, Any] = {
@@ -162,6 +162,17 @@ def test_an_instance_a_target_and_the_types_are_answered_in_any_case() -> None:
     assert packets.A in {record.type for record in answers(speaker(1), "micro-127-0-0-1.local.", packets.A)}
     assert [record.alias for record in answers(speaker(1), packets.TYPES, packets.PTR)] == [packets.TYPE]
     assert answers(speaker(1), "_other._tcp.local.", packets.PTR) == []
+
+
+def test_an_ipv6_address_is_answered_too() -> None:
+    engine = Engine(PORT, random.Random(1))
+    engine.add_link(LO, 0.0)
+    engine.register([ServiceRecord("greeter", "1", (Node("a", "[fd00::2]:9000"),))], 0, 0.0)
+    engine.poll(0.0)
+    engine.poll(2.0)
+    records = answers(engine, "micro-fd00--2.local.", packets.AAAA)
+    assert {record.server for record in records if record.type == packets.SRV} == {"micro-fd00--2.local."}
+    assert [record.address[-1] for record in records if record.type == packets.AAAA] == [2]
 
 
 def test_a_question_that_is_repeated_is_not_answered_each_time() -> None:

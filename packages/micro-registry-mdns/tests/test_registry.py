@@ -14,8 +14,9 @@ import anyio
 import pytest
 from micro_conformance.polling import eventually
 from micro_core import Node, NotRegistered, RegistryUnavailable, ServiceRecord, Snapshot
-from micro_registry_mdns import MdnsRegistry, packets
-from micro_registry_mdns.links import GROUP, interface_addresses
+from micro_registry_mdns import MdnsRegistry
+from micro_registry_mdns.links import GROUP
+from micro_registry_mdns.sites import sites
 
 pytestmark = pytest.mark.anyio
 Make = Callable[[], MdnsRegistry]
@@ -82,10 +83,10 @@ async def test_without_an_interface_it_says_so_and_goes_on(port: int, caplog: py
     assert any("192.0.2.77" in entry.message for entry in caplog.records)
 
 
-async def test_the_addresses_of_this_host_are_ipv4_and_hold_loopback() -> None:
-    addresses = interface_addresses()
-    assert "127.0.0.1" in addresses
-    assert all(packets.is_ipv4(address) for address in addresses)
+async def test_loopback_is_of_use_by_ipv4_alone_where_it_has_both() -> None:
+    names = {site.name for site in sites()}
+    assert "127.0.0.1" in names
+    assert "::1" not in names
 
 
 @asynccontextmanager

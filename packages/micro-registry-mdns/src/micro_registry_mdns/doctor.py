@@ -6,11 +6,12 @@ import secrets
 import select
 import time
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_address
 
 from micro_core import Finding
 
-from micro_registry_mdns.links import Link, interface_addresses
+from micro_registry_mdns.links import GROUP, GROUP6, Link
+from micro_registry_mdns.packets import is_loopback
+from micro_registry_mdns.sites import Site, sites
 
 ECHO = 1.0
 """Seconds in which a packet comes back to its own host, if it does at all."""
@@ -23,37 +24,38 @@ _ELSEWHERE = "name the interfaces to use by MICRO_REGISTRY_MDNS_INTERFACES, or c
 
 def findings(interfaces: Sequence[str], port: int) -> Iterator[Finding]:
     """One finding per interface that fails, one for those that work, a warning where they reach this host alone."""
-    addresses = list(interfaces) or interface_addresses()
-    if not addresses:
-        yield Finding("error", "this host has no interface with an IPv4 address", "bring one up; loopback will do")
+    found = sites(interfaces)
+    if not found:
+        yield Finding("error", "this host has no interface with an address to use", "bring one up; loopback will do")
     working = []
-    for address in addresses:
-        trouble = _trouble(address, port)
+    for site in found:
+        trouble = _trouble(site, port)
         if trouble is None:
-            working.append(address)
+            working.append(site.name)
         else:
             yield trouble
     if working:
         yield Finding("ok", f"multicast works on {', '.join(working)} (UDP port {port})")
-    if working and all(ip_address(address).is_loopback for address in working):
+    if working and all(map(is_loopback, working)):
         yield Finding("warning", "only services of this host can be found: no other interface is used", _ELSEWHERE)
 
 
-def _trouble(address: str, port: int) -> Finding | None:
+def _trouble(site: Site, port: int) -> Finding | None:
     try:
-        link = Link(address, port)
+        link = Link(site, port)
     except OSError as error:
         reason = error.strerror or str(error)
-        return Finding("error", f"multicast cannot be used on {address}, UDP port {port}: {reason}", _ELSEWHERE)
+        return Finding("error", f"multicast cannot be used on {site.name}, UDP port {port}: {reason}", _ELSEWHERE)
     try:
         if _echoes(link):
             return None
-        text = f"multicast is blocked on {address}: nothing of what was sent came back"
+        text = f"multicast is blocked on {site.name}: nothing of what was sent came back"
     except OSError as error:
-        text = f"multicast cannot be sent on {address}: {error.strerror or error}"
+        text = f"multicast cannot be sent on {site.name}: {error.strerror or error}"
     finally:
         link.close()
-    return Finding("error", text, f"let UDP port {port} to 224.0.0.251 through the firewall; or {_ELSEWHERE}")
+    group = GROUP6 if site.ipv6 else GROUP
+    return Finding("error", text, f"let UDP port {port} to {group} through the firewall; or {_ELSEWHERE}")
 
 
 def _echoes(link: Link) -> bool:

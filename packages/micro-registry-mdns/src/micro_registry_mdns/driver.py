@@ -15,8 +15,9 @@ from anyio.abc import TaskGroup
 from micro_core import Clock, RegistryUnavailable
 
 from micro_registry_mdns.engine import Engine
-from micro_registry_mdns.links import Link, interface_addresses
+from micro_registry_mdns.links import Link
 from micro_registry_mdns.packets import Out
+from micro_registry_mdns.sites import Site, sites
 
 log = logging.getLogger("micro.registry.mdns")
 
@@ -40,7 +41,7 @@ class Driver:
     """Runs an engine over the links of the chosen interfaces, opening what is missing for as long as it lives.
 
     Args:
-        interfaces: IPv4 addresses; empty for all that this host has.
+        interfaces: addresses or names of interfaces; empty for all that are of use.
         port: UDP port.
         names: which are spoken.
         clock: seconds.
@@ -104,8 +105,8 @@ class Driver:
 
     def pump(self) -> None:
         """Reads what has arrived, sends what is due, tells watchers."""
-        for address in list(self._links):
-            self._read(address)
+        for name in list(self._links):
+            self._read(name)
         for out in self.engine.poll(self._clock()):
             self._send(out)
         if self._version != self.engine.version:
@@ -121,17 +122,20 @@ class Driver:
             await anyio.sleep(POLL)
             self.pump()
 
-    def _read(self, address: str) -> None:
+    def _read(self, name: str) -> None:
+        link = self._links[name]
         try:
-            for packet, source in self._links[address].receive(BURST):
-                self._receive(address, source, packet)
+            for packet, source in link.receive(BURST):
+                self._receive(name, source, packet)
         except OSError as error:
-            self._drop(address, error)
+            self._drop(name, error)
+        if link.heard:
+            self._told.discard(name)
 
-    def _receive(self, address: str, source: tuple[str, int], packet: bytes) -> None:
+    def _receive(self, link: str, source: tuple[str, int], packet: bytes) -> None:
         """A packet is untrusted: one that trips a fault of ours costs nothing but itself, and one entry in the log."""
         try:
-            self.engine.receive(address, source, packet, self._clock())
+            self.engine.receive(link, source, packet, self._clock())
         except Exception:
             if "packet" not in self._told:
                 self._told.add("packet")
@@ -161,63 +165,75 @@ class Driver:
 
     async def _keep_reading(self, link: Link, sock: socket.socket) -> None:
         try:
-            while self._links.get(link.address) is link:
+            while self._links.get(link.site.name) is link:
                 await anyio.wait_readable(sock)
                 self.pump()
         except (OSError, ValueError, anyio.ClosedResourceError) as error:
-            if self._links.get(link.address) is link:
-                self._drop(link.address, error)
+            if self._links.get(link.site.name) is link:
+                self._drop(link.site.name, error)
 
     async def _keep_links(self) -> None:
         while True:
             await anyio.sleep(RECONCILE)
             for link in list(self._links.values()):
                 if link.is_deaf(self._clock()):
-                    self._drop(link.address, "nothing that is sent there arrives")
+                    self._drop(link.site.name, "nothing that is sent there arrives")
             self._reconcile()
             self.pump()
 
     def _reconcile(self) -> None:
         """Closes links whose interface is gone, and opens what is missing."""
-        present = interface_addresses()
-        for address in set(self._links) - set(self._interfaces or present):
-            self._drop(address, "the interface is gone")
-        failures = [error for error in map(self._open, self._interfaces or present) if error]
+        wanted = sites(self._interfaces)
+        for name in set(self._links) - {site.name for site in wanted}:
+            self._drop(name, "the interface is gone")
+        failures = [error for error in map(self._open, wanted) if error]
         if not self._links:
-            self._unavailable("; ".join(failures) or "this host has no interface with an IPv4 address")
+            self._unavailable("; ".join(failures) or "this host has no interface with an address to use")
 
-    def _open(self, address: str) -> str:
-        if address in self._links:
+    def _open(self, site: Site) -> str:
+        if site.name in self._links:
             return ""
         try:
-            link = Link(address, self._port)
+            link = Link(site, self._port)
         except OSError as error:
-            return self._not_opened(address, error)
-        self._links[address] = link
-        self._told.discard(address)
-        self.engine.add_link(address, self._clock())
+            return self._not_opened(site.name, error)
+        self._links[site.name] = link
+        self._rank()
+        self.engine.add_link(site.name, self._clock())
         for sock in link.sockets:
             self._tasks.start_soon(self._keep, partial(self._keep_reading, link, sock))
         self._available()
         return ""
 
-    def _not_opened(self, address: str, error: OSError) -> str:
-        text = f"interface {address}: {error.strerror or error}"
-        if self._interfaces and address not in self._told:
-            self._told.add(address)
-            log.warning("mdns cannot use %s (option interfaces); it is tried again", text)
+    def _rank(self) -> None:
+        """Says which links are by IPv6 where there is one by IPv4."""
+        ipv4 = {link.site.index for link in self._links.values() if not link.site.ipv6}
+        both = [name for name, link in self._links.items() if link.site.ipv6 and link.site.index in ipv4]
+        self.engine.second = frozenset(both)
+
+    def _not_opened(self, name: str, error: OSError) -> str:
+        text = f"interface {name}: {error.strerror or error}"
+        if self._interfaces:
+            self._tell(name, f"mdns cannot use {text} (option interfaces); it is tried again")
         return text
 
-    def _drop(self, address: str, reason: object) -> None:
-        link = self._links.pop(address)
-        log.warning("mdns lost interface %s: %s", address, reason)
-        self.engine.remove_link(address)
+    def _tell(self, name: str, text: str) -> None:
+        """Logs once what is wrong with a link, until it has worked."""
+        if name not in self._told:
+            self._told.add(name)
+            log.warning("%s", text)
+
+    def _drop(self, name: str, reason: object) -> None:
+        link = self._links.pop(name)
+        self._tell(name, f"mdns lost interface {name}: {reason}")
+        self._rank()
+        self.engine.remove_link(name)
         for sock in link.sockets:
             if sock.fileno() >= 0:
                 anyio.notify_closing(sock)
         link.close()
         if not self._links:
-            self._unavailable(f"interface {address}: {reason}")
+            self._unavailable(f"interface {name}: {reason}")
 
     def _available(self) -> None:
         if self.stale_since is not None:
@@ -230,7 +246,7 @@ class Driver:
             self.stale_since = self._clock()
             self._changed()
         self.trouble = (
-            f"multicast DNS on UDP port {self._port} is impossible: {why}; choose addresses of this host by "
+            f"multicast DNS on UDP port {self._port} is impossible: {why}; choose interfaces of this host by "
             "MICRO_REGISTRY_MDNS_INTERFACES (127.0.0.1 works without a network) or another port by "
             "MICRO_REGISTRY_MDNS_PORT; it is tried again by itself"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from micro_core import ServiceRecord
@@ -19,7 +19,9 @@ from micro_registry_mdns.responder import NEVER, Key, OwnNode, Responder
 
 
 class Engine:
-    """One registry's side of the protocol. Links are named by their own IPv4 address.
+    """One registry's side of the protocol. Links are named by an address of their own.
+
+    `second` are those by IPv6 where there is one by IPv4: see `protocol`.
 
     Args:
         port: from which answers must come.
@@ -37,6 +39,7 @@ class Engine:
         self.go_listener = GoListener(rng, beats=beats)
         self._rng = rng
         self.links: set[str] = set()
+        self.second: frozenset[str] = frozenset()
         self.watchers = 0
         self._port = port
         self._lookup_until = -NEVER
@@ -118,25 +121,27 @@ class Engine:
     def receive(self, link: str, source: tuple[str, int], data: bytes, now: float) -> None:
         """A packet arrived. Never raises, whatever it holds."""
         is_answer = len(data) >= 12 and bool(data[2] & 0x80)
-        if link not in self.links or len(data) < 12 or (is_answer and not self._listens(source)):
+        doubled = link in self.second and packets.is_doubled(data)
+        if link not in self.links or len(data) < 12 or (is_answer and (doubled or not self._listens(source))):
             return
         packet = packets.parse(data)
         if packet is None:
             return
         if self.beats:
-            self._hear(link, source, packets.read(packet), now)
+            self._hear(link, source, packets.read(packet), doubled, now)
         if self.go and is_answer:
             self.go_listener.heard(link, source[0], *told_in(packet), now)
-        elif self.go:
+        elif self.go and not doubled:
             self.go_responder.heard(link, source, asked_in(packet, beats=self.beats)[:MAX_QUESTIONS], now)
 
     def _listens(self, source: tuple[str, int]) -> bool:
         """Whether an answer can be of use; answers come from the protocol's port (RFC 6762 §6)."""
         return source[1] == self._port and (self.listener.began is not None or self.go_listener.listens)
 
-    def _hear(self, link: str, source: tuple[str, int], heard: packets.Heard, now: float) -> None:
+    def _hear(self, link: str, source: tuple[str, int], heard: packets.Heard, doubled: bool, now: float) -> None:
         for name, kind in dict.fromkeys(heard.questions[:MAX_QUESTIONS]):
-            self.responder.heard_question(link, name, kind, now)
+            if not doubled:
+                self.responder.heard_question(link, name, kind, now)
             self.listener.heard_question(link, name, now)
         if self.listener.began is not None:
             self._answered(link, source[0], heard, now)
@@ -161,14 +166,20 @@ class Engine:
             return []
         if self.listener.began is not None and not self.watchers and self._lookup_until <= now:
             self.listener = Listener(self._rng, self.listener.version + 1)
-        out = [Out(*said) for part in (self.responder, self.listener) for said in part.poll(now)]
-        out += [*self.go_responder.poll(now), *self.go_listener.poll(now)]
+        ours = [Out(*said) for part in (self.responder, self.listener) for said in part.poll(now)]
+        out = [*self._doubled(ours), *self.go_responder.poll(now), *self._doubled(self.go_listener.poll(now))]
         self._expected = self.next_due()
         return out
 
+    def _doubled(self, said: Iterable[Out]) -> Iterator[Out]:
+        """Packets, those of second links with a word that they are; Go Micro would take it for another node."""
+        for out in said:
+            yield out._replace(packet=packets.doubled(out.packet)) if out.link in self.second else out
+
     def farewell(self) -> list[Out]:
         """The last packets."""
-        return [*(Out(*said) for said in self.responder.farewell()), *self.go_responder.farewell()]
+        ours = self._doubled(Out(*said) for said in self.responder.farewell())
+        return [*ours, *self.go_responder.farewell()]
 
     def next_due(self) -> float:
         """When `poll` should be called, at the latest."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -30,14 +29,11 @@ from micro_registry_mdns.go_names import (
     question,
     read_text,
 )
+from micro_registry_mdns.left_out import LeftOut
 from micro_registry_mdns.listener import Known
 from micro_registry_mdns.packets import ANY, PTR, Out
 from micro_registry_mdns.record_text import BadRecord
 from micro_registry_mdns.responder import NEVER, Key
-
-log = logging.getLogger("micro.registry.mdns")
-
-_MAX_BAD = 1000
 
 
 @dataclass(slots=True)
@@ -85,7 +81,7 @@ class GoListener:
         self._names: dict[str | None, Name] = {}
         self._places: dict[tuple[str, str], Place] = {}
         self._bytes = 0
-        self._bad: set[tuple[str, str]] = set()
+        self._bad = LeftOut()
         self._sweep_due = NEVER
         self._check_due = NEVER
 
@@ -175,11 +171,11 @@ class GoListener:
         place.checks, place.check = 0, NEVER
 
     def _goodbye(self, source: str, instance: str) -> None:
-        """Is believed of the address that the node was heard from; this host is known by several."""
+        """Is believed of the address that the node was heard from, or is served at; this host is known by several."""
         local = self._local(source)
-        for where in [where for where in self._places if where[1] == instance]:
-            if where[0] == source or (local and self._local(where[0])):
-                self.departures.append(self._places[where].known.key)
+        for where, place in [(where, place) for where, place in self._places.items() if where[1] == instance]:
+            if source in (where[0], host_of(place.known)) or (local and self._local(where[0])):
+                self.departures.append(place.known.key)
                 self._drop(where)
 
     def _local(self, address: str) -> bool:
@@ -192,9 +188,7 @@ class GoListener:
             if not told.instance.endswith(f".{record.name}"):
                 raise BadRecord(f"it is of {record.name!r}")
         except BadRecord as error:
-            if where not in self._bad and len(self._bad) < _MAX_BAD:
-                self._bad.add(where)
-                log.warning("a record of %s from %s is left out: %s", told.instance[:255], source, error)
+            self._bad.add(where, f"a record of {told.instance[:255]}", source, error)
             return None
         if where in self._places:
             self._drop(where)
@@ -269,6 +263,11 @@ class GoListener:
         """Every node that is listed; of several addresses that claim one, the first keeps it."""
         found: dict[Key, Known] = {}
         for (source, _), place in self._places.items():
-            if self._local(source) or not packets.is_loopback(packets.host_of(place.known.record.nodes[0].address)):
+            if self._local(source) or not packets.is_loopback(host_of(place.known)):
                 found.setdefault(place.known.key, place.known)
         return found
+
+
+def host_of(known: Known) -> str:
+    """Where a node is served."""
+    return packets.host_of(known.record.nodes[0].address)

@@ -16,7 +16,10 @@ pointer and without a question (Go would answer it), and says goodbye by the sam
 
 Nothing here tells of a crash: Go Micro asks again every minute or two and leaves out who does not answer. So do we,
 every ASK for names that somebody looks up or watches; a node that was silent is asked by its own name CHECKS times
-before it is dropped. A goodbye is believed from the address alone that the node was heard from.
+before it is dropped. A goodbye is believed from the address alone that the node was heard from, or is served at.
+
+Go Micro says everything by IPv4 and by IPv6, where it has them. A node that is heard by both is one, until both have
+said goodbye, or IPv4 has for a node that is served there.
 
 Nodes of ours are announced here for Go, and their weight says so, which Go does not look at: whoever knows beats
 (`protocol`) passes over them, and says in its questions that it does, by a record behind the question, so that they are
@@ -44,12 +47,11 @@ from zeroconf import (  # type: ignore[attr-defined]
     DNSText,
 )
 
-from micro_registry_mdns.packets import ANSWER, ANY, BEATS, IN, PTR, SRV, TXT, A
+from micro_registry_mdns.packets import AAAA, ANSWER, ANY, BEATS, IN, PTR, SRV, TXT, A, host_name
 from micro_registry_mdns.record_text import BadRecord, from_strings, plain_endpoints, read_record, to_strings, unpack
 
 DOMAINS = ("local", "micro")
 LIST = "_services"
-AAAA = 28
 
 ANNOUNCE = (0.0, 1.0, 2.0)
 """Seconds between the times that a new node is announced."""
@@ -111,7 +113,7 @@ class Spoken:
 
     def records(self, domain: str, ttl: int) -> list[bytes]:
         """SRV, address and TXT."""
-        name, target = encode_name(f"{self.instance}.{domain}."), encode_name(_target(self.host))
+        name, target = encode_name(f"{self.instance}.{domain}."), encode_name(host_name(self.host))
         return [
             _record(name, SRV, ttl, struct.pack(">HHH", 10, self.weight, self.port) + target),
             _address(target, self.host, ttl),
@@ -188,7 +190,7 @@ def answer(node: Spoken, domain: str, asked: Asked) -> bytes | None:
 
 def listing(service: str, host: str, domain: str, asked: Asked) -> bytes:
     """The answer to the question for all services, for one of them."""
-    entry, target = encode_name(f"{service}.{LIST}.{domain}."), encode_name(_target(host))
+    entry, target = encode_name(f"{service}.{LIST}.{domain}."), encode_name(host_name(host))
     records = [
         _record(encode_name(f"{LIST}.{domain}."), PTR, _TTL, entry),
         _record(entry, SRV, _TTL, struct.pack(">HHH", 10, _WEIGHT, _LIST_PORT) + target),
@@ -219,10 +221,6 @@ def _record(name: bytes, kind: int, ttl: int, data: bytes) -> bytes:
 def _address(name: bytes, host: str, ttl: int) -> bytes:
     packed = ipaddress.ip_address(host).packed
     return _record(name, A if len(packed) == 4 else AAAA, ttl, packed)
-
-
-def _target(host: str) -> str:
-    return f"micro-{host.partition('%')[0].replace('.', '-').replace(':', '-')}.local."
 
 
 def asked_in(packet: DNSIncoming, *, beats: bool) -> list[Asked]:

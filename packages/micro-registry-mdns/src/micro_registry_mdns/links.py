@@ -1,19 +1,23 @@
-"""Links: one UDP socket per interface, a member of the multicast group there and nowhere else."""
+"""Links: the sockets at one site, members of the multicast group there and nowhere else."""
 
 from __future__ import annotations
 
 import socket
+import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-import ifaddr
+from micro_registry_mdns.sites import Site
 
 GROUP = "224.0.0.251"
+GROUP6 = "ff02::fb"
 MAX_PACKET = 9000
 BUFFER = 4 * 1024 * 1024
 _IP_MULTICAST_ALL = 49
-"""Linux: 0 keeps out what other sockets joined for; Python's socket module has no name for it."""
+"""Linux: 0 keeps out what other sockets joined for; Python's socket module has no name for it, nor for the next."""
+_IPV6_MULTICAST_ALL = 29
+_MOST_HOPS = 255
 DEAF = 3.0
 """Seconds of sending without hearing ourselves after which a link is opened anew."""
 
@@ -25,14 +29,19 @@ class Link:
     of the protocol may be given to another process of this host.
     """
 
-    def __init__(self, address: str, port: int) -> None:
+    def __init__(self, site: Site, port: int) -> None:
         """Opens it. Raises OSError."""
-        self.address = address
-        self.port = port
+        self.site = site
         self.unheard_since: float | None = None
-        self.socket = _open(address, port)
+        self.heard = False
+        if site.ipv6:
+            self._group: tuple[str, int] | tuple[str, int, int, int] = (GROUP6, port, 0, site.index)
+            _check_route(site, port)
+        else:
+            self._group = (GROUP, port)
+        self.socket = _open(site, lambda sock: _join(sock, site, port))
         try:
-            self.asking = _open_asking(address)
+            self.asking = _open(site, lambda sock: sock.bind(("" if site.ipv6 else site.name, 0)))
         except BaseException:
             self.socket.close()
             raise
@@ -46,28 +55,32 @@ class Link:
         """Sends to the group; a full buffer drops the packet, as the network may. Raises OSError."""
         if self.unheard_since is None:
             self.unheard_since = now
-        _send(self.socket, packet, (GROUP, self.port))
+        _send(self.socket, packet, self._group)
 
     def ask(self, packet: bytes) -> None:
         """Sends to the group from the port for questions. Raises OSError."""
-        _send(self.asking, packet, (GROUP, self.port))
+        _send(self.asking, packet, self._group)
 
     def reply(self, packet: bytes, to: tuple[str, int]) -> None:
         """Sends to one; that nobody is there, or can be reached, is no fault of the link."""
+        host, scoped, _ = to[0].partition("%")
         with suppress(OSError):
-            _send(self.socket, packet, to)
+            _send(self.socket, packet, (host, to[1], 0, self.site.index) if scoped else to)
 
     def receive(self, most: int) -> Iterator[tuple[bytes, tuple[str, int]]]:
-        """Up to so many packets that have arrived at each socket. Raises OSError."""
+        """Up to so many packets that have arrived at each socket, and whence. Raises OSError.
+
+        A link-local address is given with the interface behind %: other interfaces may have neighbours of the same one.
+        """
         for sock in self.sockets:
             for _ in range(most):
                 try:
-                    packet, source = sock.recvfrom(MAX_PACKET)
+                    packet, (host, port, *scope) = sock.recvfrom(MAX_PACKET)
                 except (BlockingIOError, InterruptedError):
                     break
-                if source[0] == self.address:
-                    self.unheard_since = None
-                yield packet, (source[0], source[1])
+                if host in self.site.addresses:
+                    self.unheard_since, self.heard = None, True
+                yield packet, (f"{host}%{self.site.interface}" if any(scope[1:]) else host, port)
 
     def is_deaf(self, now: float) -> bool:
         """Whether we have been sending for a while and nothing came back."""
@@ -79,62 +92,82 @@ class Link:
             sock.close()
 
 
-def _open(address: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
-    try:
-        _configure(sock, _packed(address))
-        sock.bind(("" if sys.platform == "win32" else GROUP, port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _open_asking(address: str) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-        _send_at(sock, _packed(address))
-        sock.bind((address, 0))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _send(sock: socket.socket, packet: bytes, to: tuple[str, int]) -> None:
+def _send(sock: socket.socket, packet: bytes, to: tuple[str, int] | tuple[str, int, int, int]) -> None:
     try:
         sock.sendto(packet, to)
     except (BlockingIOError, InterruptedError):
         return
 
 
+def _check_route(site: Site, port: int) -> None:
+    """Whether packets could be sent to the group: an interface with IPv6 may have no route for them. Raises OSError."""
+    if not site.index:
+        raise OSError("this host has no such address")
+    with _open(site, lambda sock: sock.connect((GROUP6, port, 0, site.index))):
+        pass
+
+
+def _open(site: Site, prepare: Callable[[socket.socket], None]) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if site.ipv6 else socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_UDP)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        if site.ipv6:
+            _send_at_ipv6(sock, site)
+        else:
+            _send_at(sock, _packed(site.name))
+        prepare(sock)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 def _packed(address: str) -> bytes:
     try:
         return socket.inet_aton(address)
     except OSError:
-        raise OSError("it is not named by its IPv4 address") from None
-
-
-def _configure(sock: socket.socket, interface: bytes) -> None:
-    sock.setblocking(False)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if hasattr(socket, "SO_REUSEPORT"):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-    if sys.platform == "linux":
-        sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
-    sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP) + interface)
-    _send_at(sock, interface)
+        raise OSError("this host has no interface of that name with an address to use") from None
 
 
 def _send_at(sock: socket.socket, interface: bytes) -> None:
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, interface)
-    sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, _MOST_HOPS)
     sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
 
 
-def interface_addresses() -> list[str]:
-    """The IPv4 addresses of this host, loopback among them."""
-    return [ip.ip for adapter in ifaddr.get_adapters() for ip in adapter.ips if isinstance(ip.ip, str)]
+def _send_at_ipv6(sock: socket.socket, site: Site) -> None:
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, site.index)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _MOST_HOPS)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 1)
+
+
+def _join(sock: socket.socket, site: Site, port: int) -> None:
+    """Makes it a member, at a port that is shared with other processes.
+
+    Linux shares it by SO_REUSEADDR; by SO_REUSEPORT it would give what another host sends to one link at random.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if sys.platform != "linux" and hasattr(socket, "SO_REUSEPORT"):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if site.ipv6:
+        _join_ipv6(sock, site.index, port)
+    else:
+        _join_ipv4(sock, _packed(site.name), port)
+
+
+def _join_ipv4(sock: socket.socket, interface: bytes, port: int) -> None:
+    if sys.platform == "linux":
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(GROUP) + interface)
+    sock.bind(("" if sys.platform == "win32" else GROUP, port))
+
+
+def _join_ipv6(sock: socket.socket, index: int, port: int) -> None:
+    if sys.platform == "linux":
+        with suppress(OSError):  # not before 4.20; being bound to the interface does nearly the same
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
+    member = socket.inet_pton(socket.AF_INET6, GROUP6) + struct.pack("@I", index)
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, member)
+    sock.bind(("::", port) if sys.platform == "win32" else (GROUP6, port, 0, index))

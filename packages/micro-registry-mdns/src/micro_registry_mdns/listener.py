@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from micro_core import ServiceRecord
 
 from micro_registry_mdns import packets
+from micro_registry_mdns.left_out import LeftOut
 from micro_registry_mdns.packets import Beat
 from micro_registry_mdns.protocol import (
     ALONE,
@@ -19,7 +19,7 @@ from micro_registry_mdns.protocol import (
     FIRST_ASKS,
     JITTER,
     LEASE,
-    MAX_BAD,
+    MAX_NAMED,
     MAX_ORIGINS,
     MAX_ORIGINS_PER_ADDRESS,
     MAX_ORPHANS,
@@ -37,8 +37,6 @@ from micro_registry_mdns.protocol import (
 )
 from micro_registry_mdns.record_text import BadRecord, decode_record, fingerprint
 from micro_registry_mdns.responder import NEVER, Key
-
-log = logging.getLogger("micro.registry.mdns")
 
 
 @dataclass(slots=True)
@@ -86,7 +84,7 @@ class Listener:
         self._orphans: set[bytes] = set()
         self._bytes = 0
         self._wanted: dict[bytes, Wanted] = {}
-        self._bad: set[bytes] = set()
+        self._bad = LeftOut()
         self._asks: dict[str, tuple[int, float]] = {}
         self._owner: dict[Key, str] = {}
         self._news = 0.0
@@ -169,15 +167,10 @@ class Listener:
         try:
             record, size = decode_record(text)
         except BadRecord as error:
-            self._note_bad(name, address, error)
+            self._wanted.pop(name, None)
+            self._bad.add(name, "a record", address, error)
             return
         self._keep(name, Known(record, (record.name, record.nodes[0].id), size, now), now)
-
-    def _note_bad(self, name: bytes, address: str, error: BadRecord) -> None:
-        self._wanted.pop(name, None)
-        if len(self._bad) < MAX_BAD:
-            self._bad.add(name)
-            log.warning("a record from %s is left out: %s", address, error)
 
     def _keep(self, name: bytes, known: Known, now: float) -> None:
         orphan = name not in self._wanted
@@ -202,7 +195,7 @@ class Listener:
         if len(beat.present) > MAX_OWN:
             return
         path = self.paths.get((address, beat.origin)) or self._new_path(link, address, beat, now)
-        if path is None or beat.sequence <= path.sequence:
+        if path is None or beat.sequence <= path.sequence or not self._has_room(path, beat):
             return
         before, path.sequence, path.link = path.present, beat.sequence, link
         lease = min(beat.ttl, 60) or LEASE
@@ -219,6 +212,14 @@ class Listener:
         path = Path(link, address, beat.origin, self._order, -1, now, now, frozenset())
         self.paths[address, beat.origin] = path
         return path
+
+    def _has_room(self, path: Path, beat: Beat) -> bool:
+        more = len(beat.present) - len(path.present)
+        if more <= 0:
+            return True
+        all_named = sum(len(known.present) for known in self.paths.values())
+        its_own = sum(len(known.present) for known in self.paths.values() if known.address == path.address)
+        return all_named + more <= MAX_NAMED and its_own + more <= MAX_RECORDS
 
     def _compare(self, path: Path, before: frozenset[bytes], beat: Beat, now: float) -> None:
         due = now + self._rng.uniform(0, JITTER)

@@ -27,7 +27,7 @@ from zeroconf import (  # type: ignore[attr-defined]
 
 from micro_registry_mdns.record_text import FINGERPRINT, BadRecord, from_strings, to_strings
 
-A, PTR, TXT, SRV, ANY = 1, 12, 16, 33, 255
+A, PTR, TXT, AAAA, SRV, ANY = 1, 12, 16, 28, 33, 255
 IN, UNIQUE = 1, 0x8001
 ANSWER = 0x8400
 
@@ -40,6 +40,8 @@ TTL = 120
 """Seconds that other mDNS software may keep a node's records; our own readers go by beats."""
 PACKET = 1300
 """Bytes of records that are put into one packet, so that it stays below 1,400 with its names."""
+_DOUBLED = b"\5_ipv4\5_beat\6_micro\4_tcp\5local\0" + struct.pack(">HHIHB", TXT, IN, 0, 1, 0)
+"""The record at the end of a packet whose sender speaks IPv4 on the same interface."""
 _BEAT = struct.Struct(">BQHH")
 _BEAT_VERSION = 1
 
@@ -90,7 +92,7 @@ class Announced:
     @property
     def target(self) -> str:
         """The host name that SRV points to: made of the address, so that every announcer means the same."""
-        return f"micro-{self.host.replace('.', '-')}.local." if is_ipv4(self.host) else f"{self.host}."
+        return host_name(self.host) if is_ip(self.host) else f"{self.host}."
 
 
 def announced(record: ServiceRecord, text: bytes) -> Announced:
@@ -108,10 +110,15 @@ def host_of(address: str) -> str:
     return address.rpartition(":")[0].strip("[]")
 
 
-def is_ipv4(host: str) -> bool:
-    """Whether it is an IPv4 address."""
+def host_name(host: str) -> str:
+    """What an address is called."""
+    return f"micro-{host.partition('%')[0].replace('.', '-').replace(':', '-')}.local."
+
+
+def is_ip(host: str) -> bool:
+    """Whether it is an IP address."""
     try:
-        return ipaddress.ip_address(host).version == 4
+        return bool(ipaddress.ip_address(host))
     except ValueError:
         return False
 
@@ -176,8 +183,9 @@ def _is_host(host: str) -> bool:
 
 
 def _addresses(batch: Sequence[Announced], ttl: int) -> list[DNSRecord]:
-    hosts = {node.target: node.host for node in batch if is_ipv4(node.host)} if ttl else {}
-    return [DNSAddress(target, A, IN, ttl, ipaddress.ip_address(host).packed) for target, host in sorted(hosts.items())]
+    hosts = {node.target: ipaddress.ip_address(node.host) for node in batch if is_ip(node.host)} if ttl else {}
+    kinds = {4: A, 6: AAAA}
+    return [DNSAddress(target, kinds[ip.version], IN, ttl, ip.packed) for target, ip in sorted(hosts.items())]
 
 
 def _beat_record(beat: Beat) -> DNSRecord:
@@ -192,6 +200,17 @@ def _response(records: Iterable[DNSRecord]) -> list[bytes]:
     for record in records:
         packet.add_answer_at_time(record, 0)
     return list(packet.packets())
+
+
+def doubled(packet: bytes) -> bytes:
+    """A packet with the word that its sender speaks IPv4 on the same interface."""
+    records = int.from_bytes(packet[10:12], "big") + 1
+    return packet[:10] + records.to_bytes(2, "big") + packet[12:] + _DOUBLED
+
+
+def is_doubled(packet: bytes) -> bool:
+    """Whether a packet has it."""
+    return packet.endswith(_DOUBLED)
 
 
 def parse(data: bytes) -> DNSIncoming | None:

@@ -26,10 +26,16 @@ The records of a node are DNS-SD's (PTR, SRV, TXT, A below `_micro._tcp.local.`)
 as it asks, and questions for them are answered: other software can browse our nodes, only it learns of a crash late.
 Names are not probed for: they hold a digest of service and node id, and ids are unique.
 
+A host that speaks IPv4 and IPv6 on an interface would say everything twice, and hear it. So it puts a word into what it
+says by IPv6 there, a record `_ipv4._beat…` at the end, and passes over what has that word: answers unread, questions as
+far as it would answer them. Between two such hosts IPv4 carries everything, and a goodbye by it is all there is to one;
+by IPv6 they ask every three seconds whether somebody is there who has nothing else, and whoever is reads and is read.
+
 Everything heard is untrusted. An origin belongs to the address it was first heard from, so nobody else's beat can end
 it; of two addresses that claim one node id, the first keeps it while it lives; of two origins at one address, the later
 one: a process that was restarted. A loopback address is believed only on the own host. Answers must come from the
-protocol's port (RFC 6762 §6). A packet that cannot be read whole changes nothing, and every table has an end.
+protocol's port (RFC 6762 §6). A packet that cannot be read whole changes nothing, and every table has an end. While
+more arrives than is read, so that the system drops packets, silence means nothing, and nobody is missed.
 
 The three parts know no sockets, no clock and no event loop: `Responder` (what we say), `Listener` (what we heard) and
 `Engine` (both, as one). Times are seconds of any monotonic clock.
@@ -77,13 +83,15 @@ MAX_OWN = 1000
 """Nodes of one origin: what fits into one beat."""
 MAX_ORIGINS = 4096
 MAX_ORIGINS_PER_ADDRESS = 256
+MAX_NAMED = 100_000
+"""Fingerprints of all beats; of one address, MAX_RECORDS."""
 MAX_RECORDS = 20_000
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 """Bytes of JSON of all records kept."""
 MAX_ORPHANS = 2000
 """Records heard that no beat has named yet."""
 MAX_BAD = 1000
-"""Fingerprints of texts that are no records, remembered so that each is logged once and not asked for again."""
+"""Fingerprints of texts that are no records, remembered so that none is asked for again."""
 MAX_WANTED = 2000
 """Records asked for at a time; the rest waits its turn."""
 QUESTIONS = 30

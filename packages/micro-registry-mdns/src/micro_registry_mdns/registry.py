@@ -52,7 +52,7 @@ class MdnsRegistry(Registry):
     class Options:
         """What can be chosen."""
 
-        interfaces: tuple[str, ...] = option((), help="IPv4 addresses of the interfaces to use; empty for all")
+        interfaces: tuple[str, ...] = option((), help="interfaces to use, by address or name; empty for all")
         port: int = option(5353, help="UDP port of the multicast group", minimum=1, maximum=65535)
         dns_sd: bool = option(True, help="speak our own protocol, which knows of killed processes in seconds")
         go_micro: bool = option(True, help="speak Go Micro's names, so that its processes find ours and are found")

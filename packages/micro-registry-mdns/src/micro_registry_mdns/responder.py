@@ -166,7 +166,7 @@ class Responder:
 
     def _by_name(self, name: str, kind: int) -> list[Key]:
         of_instance = kind in (packets.SRV, packets.TXT, packets.ANY)
-        of_target = kind in (packets.A, packets.ANY)
+        of_target = kind in (packets.A, packets.AAAA, packets.ANY)
         return [
             key
             for key, node in self.nodes.items()
