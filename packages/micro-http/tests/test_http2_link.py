@@ -352,6 +352,13 @@ def test_a_peer_may_measure_every_message_of_ours_by_a_ping() -> None:
         assert [(one.kind, one.flags) for one in answered] == [("PING", ACK)]
 
 
+def test_a_peer_may_open_the_windows_of_every_stream_that_it_opens() -> None:
+    rig = Rig()
+    for at in range(1, 2 * rig.link.bounds.streams, 2):
+        assert rig.hears(head(at, end=True) + window(at, 5) + window(0, 5)) == []
+    assert len(rig.link.streams) == rig.link.bounds.streams
+
+
 def test_large_heads_and_bodies_are_cut_to_the_peers_frame_size() -> None:
     rig = Rig()
     rig.hears(window(0, 10**6) + settings(window=10**6) + head(1, end=True))

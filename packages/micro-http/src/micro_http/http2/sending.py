@@ -86,7 +86,7 @@ class Sending(ABC):
         out: frames that are to be written.
         encoder: of the heads.
         streams: those that are open, by number.
-        unanswered: how many WINDOW_UPDATE the peer may send in answer to our DATA.
+        unanswered: how many WINDOW_UPDATE the peer may send, of new streams and in answer to our DATA.
         unmeasured: whether DATA was sent since the peer's last PING; gRPC's libraries measure the line by one.
     """
 

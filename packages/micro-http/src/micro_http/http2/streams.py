@@ -5,8 +5,9 @@ reader stops its own sender alone. The connection's grows again at once, but not
 altogether wait to be read.
 
 A peer that only makes work is sent away. Whatever costs us something and moves no call forward (SETTINGS, PRIORITY,
-empty DATA, PING and windows that grow without DATA of ours, streams that are opened and reset) is a nuisance; calls
-that are answered and time that passes excuse it, and above `MAX_NUISANCE` the connection ends with ENHANCE_YOUR_CALM.
+empty DATA, PING without DATA of ours, windows that grow without it or a new stream, streams that are opened and reset)
+is a nuisance; calls that are answered and time that passes excuse it, and above `MAX_NUISANCE` the connection ends with
+ENHANCE_YOUR_CALM.
 """
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ class Streams(Sending):
         stream.window = self._initial
         stream.credit = self.bounds.window
         self.streams[number] = stream
+        self.unanswered += 2  # the library of gRPC says of each how much it would take
 
     def _end_sending(self, stream: Stream) -> None:
         stream.sending = False
