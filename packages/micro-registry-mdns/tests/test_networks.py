@@ -38,5 +38,5 @@ def run(scenario: str, backend: str) -> None:
     if not namespace():
         pytest.skip("network namespaces cannot be made here (unshare, ip and veth are needed)")
     command = [*namespace(), sys.executable, str(SCRIPT), scenario, backend]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -173,8 +173,12 @@ class Driver:
                 self._drop(link.site.name, error)
 
     async def _keep_links(self) -> None:
+        looked = self._clock()
         while True:
             await anyio.sleep(RECONCILE)
+            before, looked = looked, self._clock()
+            if [link for link in self._links.values() if link.overflowed()]:
+                self.engine.extend(looked - before)
             for link in list(self._links.values()):
                 if link.is_deaf(self._clock()):
                     self._drop(link.site.name, "nothing that is sent there arrives")

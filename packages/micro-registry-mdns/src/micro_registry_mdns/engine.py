@@ -156,8 +156,7 @@ class Engine:
     def poll(self, now: float) -> list[Out]:
         """What is to be sent now. Everything that had arrived must have been received before."""
         if now - self._expected > STALL:
-            self.listener.extend(now - self._expected)
-            self.go_listener.extend(now - self._expected)
+            self.extend(now - self._expected)
         for key in self.responder.expire(now):
             self._own_version += 1
             self.go_responder.deregister(key)
@@ -175,6 +174,11 @@ class Engine:
         """Packets, those of second links with a word that they are; Go Micro would take it for another node."""
         for out in said:
             yield out._replace(packet=packets.doubled(out.packet)) if out.link in self.second else out
+
+    def extend(self, seconds: float) -> None:
+        """For so long it could not be heard whether others said something: they get that time in addition."""
+        self.listener.extend(seconds)
+        self.go_listener.extend(seconds)
 
     def farewell(self) -> list[Out]:
         """The last packets."""

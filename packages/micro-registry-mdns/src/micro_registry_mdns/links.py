@@ -17,6 +17,9 @@ BUFFER = 4 * 1024 * 1024
 _IP_MULTICAST_ALL = 49
 """Linux: 0 keeps out what other sockets joined for; Python's socket module has no name for it, nor for the next."""
 _IPV6_MULTICAST_ALL = 29
+_SO_MEMINFO = 55
+"""Linux: numbers about a socket's memory, the last of which counts the packets that were dropped for want of it."""
+_DROPPED = struct.Struct("@32xI")
 _MOST_HOPS = 255
 DEAF = 3.0
 """Seconds of sending without hearing ourselves after which a link is opened anew."""
@@ -34,6 +37,7 @@ class Link:
         self.site = site
         self.unheard_since: float | None = None
         self.heard = False
+        self._dropped = 0
         if site.ipv6:
             self._group: tuple[str, int] | tuple[str, int, int, int] = (GROUP6, port, 0, site.index)
             _check_route(site, port)
@@ -82,6 +86,11 @@ class Link:
                     self.unheard_since, self.heard = None, True
                 yield packet, (f"{host}%{self.site.interface}" if any(scope[1:]) else host, port)
 
+    def overflowed(self) -> bool:
+        """Whether packets came faster than they were read since this was last asked, as far as the system tells."""
+        before, self._dropped = self._dropped, sum(map(_dropped, self.sockets))
+        return self._dropped != before
+
     def is_deaf(self, now: float) -> bool:
         """Whether we have been sending for a while and nothing came back."""
         return self.unheard_since is not None and now - self.unheard_since > DEAF
@@ -90,6 +99,15 @@ class Link:
         """Closes the sockets."""
         for sock in self.sockets:
             sock.close()
+
+
+def _dropped(sock: socket.socket) -> int:
+    if sys.platform != "linux":
+        return 0
+    try:
+        return int(_DROPPED.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _DROPPED.size))[0])
+    except (OSError, struct.error):  # before 4.12
+        return 0
 
 
 def _send(sock: socket.socket, packet: bytes, to: tuple[str, int] | tuple[str, int, int, int]) -> None:
