@@ -343,6 +343,14 @@ def hostile(session: nox.Session) -> None:
 
 
 @nox.session
+def hostile_mdns(session: nox.Session) -> None:
+    """Hostile packets at an mDNS registry, more than it can read; four minutes, in a network namespace of its own."""
+    install_all(session, "test")
+    script = str(ROOT / "packages/micro-registry-mdns/tests/mdns_networks.py")
+    session.run("unshare", "-Urn", str(Path(session.bin) / "python"), script, "flood", "asyncio", external=True)
+
+
+@nox.session
 def h2spec(session: nox.Session) -> None:
     """Our HTTP/2 server against h2spec, strictly, plain and over TLS; h2spec is built once (30 s, needs Go)."""
     install_all(session, "test")

@@ -2,8 +2,8 @@
 
     python mdns_hostile.py <IPv4 address> <IPv6 address> <origins, as JSON>
 
-Reads lines from standard input, each a kind of packets and for how many seconds to send them to both groups; tells how
-many that were. `origins` are those of others, as anybody hears them.
+Reads lines from standard input: a kind of packets, for how many seconds to send them to both groups, and how many a
+second at most. Tells how many that were. `origins` are those of others, as anybody hears them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
+from itertools import cycle
+from typing import TypeAlias
 
 from micro_core import Node, ServiceRecord
 from micro_registry_mdns import packets
@@ -23,6 +25,8 @@ from micro_registry_mdns.go_names import announcement, encode_name, question, sp
 from micro_registry_mdns.links import GROUP, GROUP6
 from micro_registry_mdns.packets import ANY, BEATS, PTR, RECORDS, SRV, TXT, TYPE, A
 from micro_registry_mdns.record_text import encode_record, fingerprint, to_strings
+
+Ways: TypeAlias = list[tuple[socket.socket, tuple[str, int] | tuple[str, int, int, int]]]
 
 PORT = 5353
 RNG = random.Random(6762)
@@ -135,11 +139,9 @@ KINDS: dict[str, Callable[[list[str]], list[bytes]]] = {
 }
 
 
-def sockets(
-    ipv4_address: str, ipv6_address: str
-) -> list[tuple[socket.socket, tuple[str, int] | tuple[str, int, int, int]]]:
+def sockets(ipv4_address: str, ipv6_address: str) -> Ways:
     """From the protocol's port and from another, to both groups."""
-    found: list[tuple[socket.socket, tuple[str, int] | tuple[str, int, int, int]]] = []
+    found: Ways = []
     for port in (PORT, 0):
         ipv4 = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         ipv4.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -153,17 +155,26 @@ def sockets(
     return found
 
 
+def send(said: list[bytes], ways: Ways, seconds: float, rate: float) -> int:
+    """How many were sent."""
+    began, sent = time.monotonic(), 0
+    for packet in cycle(said):
+        for sock, group in ways:
+            sock.sendto(packet, group)
+        sent += len(ways)
+        passed = time.monotonic() - began
+        if passed >= seconds:
+            break
+        time.sleep(max(0.0, sent / rate - passed))
+    return sent
+
+
 def main() -> None:
     ipv4, ipv6, origins = sys.argv[1:]
     ways = sockets(ipv4, ipv6)
     for line in sys.stdin:
-        kind, seconds = line.split()
-        said, sent, until = KINDS[kind](json.loads(origins)), 0, time.monotonic() + float(seconds)
-        while time.monotonic() < until:
-            for packet in said:
-                for sock, group in ways:
-                    sock.sendto(packet, group)
-            sent += len(said) * len(ways)
+        kind, seconds, rate = line.split()
+        sent = send(KINDS[kind](json.loads(origins)), ways, float(seconds), float(rate))
         sys.stdout.write(f"{sent}\n")
         sys.stdout.flush()
 
