@@ -42,8 +42,17 @@ class ProtoCodec(Codec):
         return _decoder(_message_class(type_))
 
 
+_encoders: dict[type[Any], Encode] = {}
+
+
 def _encode_any(value: Any) -> bytes:
-    return b"" if value is None else _encoder(_message_class(type(value)))(value)
+    if value is None:
+        return b""
+    cls = type(value)
+    encode = _encoders.get(cls)
+    if encode is None:
+        encode = _encoders[cls] = _encoder(_message_class(cls))
+    return encode(value)
 
 
 def _encode_nothing(value: Any) -> bytes:
@@ -69,7 +78,8 @@ def _encoder(cls: type[Message]) -> Encode:
 
 
 def _decoder(cls: type[Message]) -> Decode:
-    parse, name, required, texts = _parser(cls), _name(cls), may_lack(cls), takes_any_bytes(cls)
+    parse, name = _parser(cls), _name(cls)
+    required, texts = may_lack(cls), takes_any_bytes(cls)
     if not (required or texts):
         return parse
 

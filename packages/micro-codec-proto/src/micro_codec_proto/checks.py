@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -14,7 +13,6 @@ _NO_UTF8 = b"\xff"
 _LENGTH_DELIMITED = 2
 
 
-@lru_cache(maxsize=1024)
 def may_lack(cls: type[Message]) -> bool:
     """Whether a field can be missing that is required, in messages of a type or inside of them."""
     types = _reachable(cls.DESCRIPTOR)
