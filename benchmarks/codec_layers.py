@@ -5,17 +5,19 @@
 Bare is the quickest way that the library itself has from the same value to bytes and back to an equal one: msgspec's
 compiled encoder and decoder for JSON; for models of pydantic a TypeAdapter with aliases, and errors for values that
 are not of the type, as the codec has it; the msgpack package with msgspec from and to plain values for msgpack, which
-knows no types. Batches of both are taken in turn, and the least of each counts, since whatever else the machine does
-only ever adds. At the end, bombs: milliseconds for each MiB that is refused.
+knows no types; a message's own methods for protobuf. Batches of both are taken in turn, and the least of each counts,
+since whatever else the machine does only ever adds. At the end, bombs: milliseconds for each MiB that is refused.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -24,7 +26,13 @@ import pydantic
 from micro_codec_bytes import BytesCodec
 from micro_codec_json import JsonCodec
 from micro_codec_msgpack import MsgpackCodec
+from micro_codec_proto import ProtoCodec
 from micro_core import Codec, Decode, DecodeError, Encode
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "messages"))
+
+from everything_pb2 import Everything
+from old_pb2 import Old
 
 BATCH = 0.001
 """Seconds of one batch, at least."""
@@ -161,6 +169,24 @@ def packed_model_case(name: str, type_: Any, value: Any) -> Case:
     )
 
 
+def proto_case(name: str, value: Any) -> Case:
+    """By protobuf."""
+    return Case(name, ProtoCodec(), type(value), value, type(value).SerializeToString, type(value).FromString)
+
+
+def message(number: int) -> Everything:
+    """A message of 100 bytes."""
+    note = "by the door; ring twice, please"
+    return Everything(
+        a_string=f"sku-{number:05} {note}", an_int64=number, a_double=number * 1.25, some_bytes=note.encode()
+    )
+
+
+def old(number: int) -> Old:
+    """One of proto2, with a required field, and strings that the library does not check."""
+    return Old(name=f"sku-{number:05}", words=["by the door; ring twice, please"], labels={"red": "large", "roof": "7"})
+
+
 def cases() -> list[Case]:
     """Every row of the table."""
     small, large = Line(**line(7)), Order(1, [Line(**line(number)) for number in range(104)])
@@ -180,6 +206,10 @@ def cases() -> list[Case]:
         msgpack_case("msgpack, fractions and dates", Series, series),
         packed_model_case("msgpack, pydantic", LineModel, model),
         packed_model_case("msgpack, pydantic", OrderModel, models),
+        proto_case("proto", message(7)),
+        proto_case("proto", Everything(children=[message(number) for number in range(96)])),
+        proto_case("proto, of proto2", old(7)),
+        proto_case("proto, of proto2", Old(name="x", children=[old(number) for number in range(120)])),
         Case("bytes", BytesCodec(), bytes, b"x" * 100, bytes, bytes),
         Case("bytes", BytesCodec(), bytes, b"x" * 10_000, bytes, bytes),
     ]

@@ -16,7 +16,7 @@ from micro_core import Buffer, Codec, Decode, DecodeError, Encode, NoOptions, Un
 from micro_core.codec import is_protobuf
 from micro_schema import lacking
 
-from micro_codec_proto.checks import checks_of
+from micro_codec_proto.checks import may_lack, takes_any_bytes, unreadable
 
 __all__ = ["ProtoCodec", "micro_codec"]
 
@@ -42,8 +42,17 @@ class ProtoCodec(Codec):
         return _decoder(_message_class(type_))
 
 
+_encoders: dict[type[Any], Encode] = {}
+
+
 def _encode_any(value: Any) -> bytes:
-    return b"" if value is None else _encoder(_message_class(type(value)))(value)
+    if value is None:
+        return b""
+    cls = type(value)
+    encode = _encoders.get(cls)
+    if encode is None:
+        encode = _encoders[cls] = _encoder(_message_class(cls))
+    return encode(value)
 
 
 def _encode_nothing(value: Any) -> bytes:
@@ -53,13 +62,13 @@ def _encode_nothing(value: Any) -> bytes:
 
 
 def _encoder(cls: type[Message]) -> Encode:
-    serialize = cls.SerializeToString
+    serialize, required = cls.SerializePartialToString, may_lack(cls)
 
     def encode(value: Any) -> bytes:
         if type(value) is not cls:
             raise UnsupportedType(f"expected {_name(cls)}, not {type(value).__qualname__}")
         try:
-            if paths := lacking(value):
+            if required and (paths := lacking(value)):
                 raise ValueError(f"it lacks {', '.join(paths)}")
             return serialize(value)
         except Exception as error:
@@ -69,15 +78,19 @@ def _encoder(cls: type[Message]) -> Encode:
 
 
 def _decoder(cls: type[Message]) -> Decode:
-    parse, name, checks = _parser(cls), _name(cls), checks_of(cls)
-    if not checks:
+    parse, name = _parser(cls), _name(cls)
+    required, texts = may_lack(cls), takes_any_bytes(cls)
+    if not (required or texts):
         return parse
 
     def decode(body: Buffer) -> Any:
+        if type(body) is not bytes:
+            body = bytes(body)
         value = parse(body)
-        for check in checks:
-            if fault := check(value):
-                raise DecodeError(f"this is not the protobuf of {name}: {fault}")
+        if texts and not body.isascii() and (path := unreadable(value)):
+            raise DecodeError(f"this is not the protobuf of {name}: String field had bad UTF-8 at {path}")
+        if required and (paths := lacking(value)):
+            raise DecodeError(f"this is not the protobuf of {name}: it lacks {', '.join(paths)}")
         return value
 
     return decode

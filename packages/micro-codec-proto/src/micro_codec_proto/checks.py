@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
-from micro_schema import lacking
-
-Check = Callable[[Message], str]
-"""What is wrong with a message, or an empty text."""
 
 _NO_UTF8 = b"\xff"
 _LENGTH_DELIMITED = 2
 
 
-def checks_of(cls: type[Message]) -> tuple[Check, ...]:
-    """The checks that messages of a type need."""
+def may_lack(cls: type[Message]) -> bool:
+    """Whether a field can be missing that is required, in messages of a type or inside of them."""
     types = _reachable(cls.DESCRIPTOR)
-    checks: list[Check] = []
-    if any(type_.is_extendable or any(_takes_any_bytes(type_, field) for field in type_.fields) for type_ in types):
-        checks.append(_unreadable)
-    if any(type_.is_extendable or any(field.is_required for field in type_.fields) for type_ in types):
-        checks.append(_lacking)
-    return tuple(checks)
+    return any(type_.is_extendable or any(field.is_required for field in type_.fields) for type_ in types)
+
+
+def takes_any_bytes(cls: type[Message]) -> bool:
+    """Whether a text that is not UTF-8 is accepted, in messages of a type or inside of them."""
+    types = _reachable(cls.DESCRIPTOR)
+    return any(type_.is_extendable or any(_takes_any_bytes(type_, field) for field in type_.fields) for type_ in types)
 
 
 def _reachable(descriptor: Any) -> Iterable[Descriptor]:
@@ -65,14 +62,9 @@ def _is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
-def _lacking(message: Message) -> str:
-    paths = lacking(message)
-    return f"it lacks {', '.join(paths)}" if paths else ""
-
-
-def _unreadable(message: Message) -> str:
-    path = next(_bytes_for_text(message), None)
-    return "" if path is None else f"String field had bad UTF-8 at {path}"
+def unreadable(message: Message) -> str:
+    """The path of a text that is not UTF-8, or an empty text. What was read from ASCII holds none."""
+    return next(_bytes_for_text(message), "")
 
 
 def _bytes_for_text(message: Message) -> Iterator[str]:
