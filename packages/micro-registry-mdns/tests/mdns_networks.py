@@ -311,6 +311,8 @@ async def hosts_with_both_hear_each_other_by_ipv4_alone() -> None:
             await registry.register(record("near", "192.0.2.1:9000"), ttl=90)
             await seen.become("far", "near")
             await other.sees("far", "near")
+            # The interface has its link-local address, and so the link its last name, once the other end was seen.
+            await eventually(lambda: any(link.startswith("fe80:") for link in driver._links), within=SOON)
             beats = dict.fromkeys(driver._links, 0)
 
             def count(link: str, source: str, data: bytes) -> None:
