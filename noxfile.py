@@ -20,8 +20,11 @@ ROOT = Path(__file__).parent
 CONSTRAINTS = ROOT / "constraints.txt"
 WHEELHOUSE = ROOT / "dist" / "wheelhouse"
 
-LIMIT = ["--timeout", "120"]
-"""Seconds after which a test that hangs fails, with every thread's stack; the slowest takes a fourth of it."""
+LIMIT = ["--timeout", "120", "--timeout-method", "thread"]
+"""Seconds after which a test that hangs ends its process, with every thread's stack; the slowest takes a fourth of it.
+
+By an exception it would only be asked to end, and a task that swallows what cancels it goes on hanging.
+"""
 
 PARALLEL = ["-q", "-n", "3", "--dist", "loadfile", *LIMIT]
 """Most tests wait for sockets and clocks, so three workers fill two cores."""

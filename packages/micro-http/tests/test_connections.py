@@ -132,8 +132,8 @@ async def of_others() -> AsyncIterator[tuple[str, list[float]]]:
             async for _ in stream:
                 if replied is not None:
                     rests.append(anyio.current_time() - replied)
-                await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
                 replied = anyio.current_time()
+                await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
         group.start_soon(listener.serve, serve)
@@ -147,7 +147,7 @@ async def test_a_connection_to_a_peer_that_is_not_ours_rests_after_a_reply() -> 
         while anyio.current_time() < until:
             await client.call(address, Message({}), deadline=soon())
         assert rests, "none was used twice"
-        assert min(rests) >= REST / 2, "our clock and the peer's tell a little apart"
+        assert min(rests) >= 0.7 * REST  # uvloop's clock has whole milliseconds
         assert len(client.connections) < 100
 
 

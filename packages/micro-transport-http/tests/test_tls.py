@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from micro_conformance import eventually
-from micro_core import ConfigurationError, EndOfStream, Reset, TransportError
+from micro_core import ConfigurationError, EndOfStream, Reset, TransportError, capture_clock
 from micro_http import HTTP2
 from micro_transport_http import HTTPTransport, micro_doctor
 from tls_files import DAY, LOCAL, Authority, ask, now, opened, serving, transport
@@ -173,6 +173,7 @@ async def test_a_server_that_knows_no_http2_is_called_by_http1(authority: Author
 
         def serve() -> bytes:
             with context.wrap_socket(bound.accept()[0], server_side=True) as stream:
+                stream.settimeout(5)
                 asked = b""
                 for _ in range(3):
                     asked = stream.recv(65536)
@@ -184,11 +185,13 @@ async def test_a_server_that_knows_no_http2_is_called_by_http1(authority: Author
         async def run() -> None:
             asked.append(await anyio.to_thread.run_sync(serve))
 
+        clock = capture_clock()
         async with authority.calling() as client, anyio.create_task_group() as group:
             group.start_soon(run)
             address = f"127.0.0.1:{bound.getsockname()[1]}"
             for _ in range(3):
                 assert (await ask(client, address)).body == b"hi"
+                await eventually(lambda: all(one.rests <= clock() for one in client._client.connections), within=5)
     assert asked[0].startswith(b"POST / HTTP/1.1\r\n")
     assert b"Micro-Http2" not in asked[0]
 
