@@ -20,7 +20,7 @@ import anyio
 from micro_core import Exchange, Head, Message, Reset, TransportError
 
 from micro_http.address import format_address, parse_address
-from micro_http.connection import NEVER, REST, ClientPipe, Connection, Pool
+from micro_http.connection import NEVER, REST, RESTING, ClientPipe, Connection, Pool
 from micro_http.dialing import Dialing, Make, Secure
 from micro_http.http2.client import HTTP2Client
 from micro_http.http2.decoder import Names
@@ -418,9 +418,9 @@ class HTTPClient:
         return None
 
     def _rested(self, idle: list[Connection], now: float) -> Connection | None:
-        """The one that was used last among those that have rested."""
+        """The one that was used last among those that have rested; where many rest, the one that rests the longest."""
         for at in range(len(idle) - 1, -1, -1):
-            if idle[at].rests <= now:
+            if idle[at].rests <= now or (not at and len(idle) >= RESTING):
                 connection = idle.pop(at)
                 if connection.usable(now, self._pool_ttl):
                     return connection

@@ -28,6 +28,9 @@ NEVER = float("inf")
 REST = 0.005
 """Seconds that such a connection rests, in which that server comes round."""
 
+RESTING = 50
+"""Connections that rest before the first of them is used again sooner than that."""
+
 _LARGE = 64 * 1024
 _OVER_A_LIMIT = (413, 431)
 
