@@ -143,7 +143,8 @@ async def test_metadata_reaches_the_handler_and_comes_back(pair: Pair, cell: Cel
 async def test_the_caller_gives_up_and_the_handler_learns_it(pair: Pair, cell: Cell) -> None:
     answer = await pair.call(Ask("Say.Sleep", Request(sleep_ms=10_000), timeout=0.5))
     assert answer.error is not None
-    assert (answer.error.id, answer.error.code) == ("go.micro.client", 408)
+    assert answer.error.code == 408
+    assert answer.error.id in ("go.micro.client", "greeter"), "whoever sees first that it has passed"
     await pair.told("expired")
 
 
