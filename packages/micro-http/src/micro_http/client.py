@@ -408,7 +408,7 @@ class HTTPClient:
     def _idle(self, pool: Pool, now: float) -> Connection | None:
         """The connection that was used last and is still good."""
         idle = pool.idle
-        if pool.http2 is False and pool.asks:
+        if not pool.http2 and pool.asks:
             return self._rested(idle, now)
         while idle:
             connection = idle.pop()
