@@ -253,6 +253,7 @@ def bench(session: nox.Session) -> None:
     install_defaults(session, "micro-codec-proto", groups=("bench",))
     python = str(Path(session.bin) / "python")
     bench = str(ROOT / "benchmarks" / "bench.py")
+    session.run("python", str(ROOT / "benchmarks" / "golang.py"))  # while there is a network to build from
     session.run("sh", str(ROOT / "interop" / "alone.sh"), python, bench, *session.posargs, external=True)
 
 
