@@ -144,7 +144,9 @@ async def test_the_caller_gives_up_and_the_handler_learns_it(pair: Pair, cell: C
     answer = await pair.call(Ask("Say.Sleep", Request(sleep_ms=10_000), timeout=0.5))
     assert answer.error is not None
     assert answer.error.code == 408
-    assert answer.error.id in ("go.micro.client", "greeter"), "whoever sees first that it has passed"
+    # Over gRPC both ends go by the same moment, and the server may be the first to see that it has passed.
+    either = ("go.micro.client", "greeter") if (cell.release, cell.direction) == (V2, FROM_GO) else ("go.micro.client",)
+    assert answer.error.id in either
     await pair.told("expired")
 
 

@@ -117,7 +117,7 @@ async def attack(limits: Limits | None = None, *, reads: bool = True) -> AsyncIt
             tasks.start_soon(neighbour)
             if reads:
                 tasks.start_soon(attacker.read)
-            with anyio.fail_after(60):
+            with anyio.fail_after(10):
                 yield attacker, listener
                 await eventually(lambda: calls > 5, within=3)
             tasks.cancel_scope.cancel()
