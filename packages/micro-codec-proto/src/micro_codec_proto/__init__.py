@@ -8,6 +8,7 @@ the receiver does not know are kept by the message, as protobuf has it. No value
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any, get_args, get_origin
 
 from google.protobuf.empty_pb2 import Empty
@@ -42,17 +43,14 @@ class ProtoCodec(Codec):
         return _decoder(_message_class(type_))
 
 
-_encoders: dict[type[Any], Encode] = {}
+@lru_cache(maxsize=1024)
+def _encoder_of(cls: type[Any]) -> Encode:
+    return _encoder(_message_class(cls))
 
 
 def _encode_any(value: Any) -> bytes:
-    if value is None:
-        return b""
-    cls = type(value)
-    encode = _encoders.get(cls)
-    if encode is None:
-        encode = _encoders[cls] = _encoder(_message_class(cls))
-    return encode(value)
+    cls: Any = type(value)
+    return b"" if value is None else _encoder_of(cls)(value)
 
 
 def _encode_nothing(value: Any) -> bytes:
