@@ -187,7 +187,7 @@ def framing(request: Message, calls: int) -> Figures:
     def write_request(number: int) -> bytes:
         head = request.head.copy()
         head["micro-id"] = str(number)
-        return b"".join((start, header_block(names, head), counted(request.body), request.body))
+        return b"".join((start, header_block(names, head), counted(len(request.body)), request.body))
 
     requests = [write_request(number) for number in range(1000)]
     for number in range(1000):
@@ -195,7 +195,7 @@ def framing(request: Message, calls: int) -> Figures:
     reply = Message({"content-type": "application/json"}, request.body)
 
     def write_reply(_: int) -> bytes:
-        return b"".join((OK, header_block(names, reply.head), counted(reply.body), reply.body))
+        return b"".join((OK, header_block(names, reply.head), counted(len(reply.body)), reply.body))
 
     replies = Parser(Limits(), tables, replies=True)
     raw = write_reply(0)

@@ -314,7 +314,7 @@ def wire(message: tuple[dict[str, str], bytes, bool], *, reply: bool) -> bytes:
     start = reply_start("200") if reply else request_start("POST", "/", "host")
     block = start + header_block(WireLines(), head)
     if not chunked:
-        return block + counted(body) + body
+        return block + counted(len(body)) + body
     parts = [b"%x\r\n%b\r\n" % (len(body[at : at + 7]), body[at : at + 7]) for at in range(0, len(body), 7)]
     return block + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(parts) + b"0\r\n\r\n"
 

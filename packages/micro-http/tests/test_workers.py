@@ -329,7 +329,7 @@ async def test_a_scope_that_begun_work_cancelled_is_not_lent_again() -> None:
         scope.cancel()
 
     async def borrows() -> None:
-        log.lines.append((scope := borrow()) is None or scope.cancel_called)
+        log.lines.append((loan := borrow()) is None or loan.cancelled)
 
     loop = asyncio.get_running_loop()
     log.workers.spawn(log.brief("first"))

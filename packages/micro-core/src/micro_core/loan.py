@@ -15,19 +15,25 @@ import anyio
 
 
 class Loan:
-    """What a task of asyncio lends.
+    """What a task of asyncio lends: its scope.
 
     Attributes:
-        scope: its scope.
         open: whether it can be borrowed. The lender opens it before a call begins, and closes it when that has waited
             or ended, since what the call has started by then runs in copies of its context; whoever borrows closes it.
+        cancelled: whether a borrower has cancelled it.
     """
 
-    __slots__ = ("open", "scope")
+    __slots__ = ("_scope", "cancelled", "open")
 
     def __init__(self, scope: anyio.CancelScope) -> None:
-        self.scope = scope
+        self._scope = scope
+        self.cancelled = False
         self.open = False
+
+    def cancel(self) -> None:
+        """Cancels the scope, for its borrower."""
+        self.cancelled = True
+        self._scope.cancel()
 
 
 _loan: ContextVar[Loan | None] = ContextVar("micro_loan", default=None)
@@ -38,10 +44,10 @@ def lend(loan: Loan) -> None:
     _loan.set(loan)
 
 
-def borrow() -> anyio.CancelScope | None:
-    """The scope that this call is lent, to whoever asks first, before the call waits; None where there is none."""
+def borrow() -> Loan | None:
+    """What this call is lent, to whoever asks first, before the call waits; None where there is nothing."""
     loan = _loan.get()
     if loan is None or not loan.open:
         return None
     loan.open = False
-    return loan.scope
+    return loan

@@ -168,7 +168,8 @@ class RegistryDiscovery(Discovery):
         if entry is None:
             return None
         entry.used = self._clock()
-        return entry.nodes.select(filter)
+        nodes = entry.nodes
+        return nodes.everything or nodes.select(None) if filter is None else nodes.select(filter)
 
     async def find(self, service: str, filter: Filter | None = None, *, deadline: float) -> NodeSet:
         """As `Discovery.find`; a cancelled call leaves the watch for others. RuntimeError outside of `async with`."""

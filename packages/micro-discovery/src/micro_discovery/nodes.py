@@ -39,9 +39,21 @@ class ServiceNodes:
         rejected: why nodes of the last snapshot were left out, by node id.
         refused: ids of nodes that refused since the registry listed none; None while there is no doubt.
         stale: whether the registry does not answer.
+        everything: what `select` gives without a filter; None also while nobody has asked.
     """
 
-    __slots__ = ("_old_sets", "_sets", "host", "limit", "records", "refused", "rejected", "service", "stale")
+    __slots__ = (
+        "_old_sets",
+        "_sets",
+        "everything",
+        "host",
+        "limit",
+        "records",
+        "refused",
+        "rejected",
+        "service",
+        "stale",
+    )
 
     def __init__(self, service: str, host: str, limit: int = MAX_NODES) -> None:
         self.service = service
@@ -51,6 +63,7 @@ class ServiceNodes:
         self.rejected: dict[str, str] = {}
         self.stale = False
         self.refused: set[str] | None = None
+        self.everything: NodeSet | None = None
         self._sets: dict[Filter | None, NodeSet] = {}
         self._old_sets: dict[Filter | None, NodeSet] = {}
 
@@ -99,7 +112,10 @@ class ServiceNodes:
             return found if found.nodes else None
         if found is None:
             found = self._kept(filter, self._derive(filter))
-        return found if found.nodes else None
+        found = found if found.nodes else None
+        if filter is None:
+            self.everything = found
+        return found
 
     def _become(self, records: tuple[ServiceRecord, ...], refused: set[str] | None) -> bool:
         self.refused = refused if records else None
@@ -108,6 +124,7 @@ class ServiceNodes:
         self.records = records
         self._old_sets = self._old_sets | self._sets if len(self._old_sets) < MAX_FILTERS else self._sets
         self._sets = {}
+        self.everything = None
         return True
 
     def _kept(self, filter: Filter | None, made: NodeSet) -> NodeSet:

@@ -31,7 +31,7 @@ from micro_http.parse import Parser
 from micro_http.pipe import Pipe
 from micro_http.tables import Tables
 from micro_http.tls import TLS
-from micro_http.write import header_block, request_start
+from micro_http.write import call_block, request_start
 
 _SWEEP = 0.02
 _POOLS = 1024
@@ -151,10 +151,10 @@ class HTTPClient:
         start = pool.asking if asked else pool.start
         if ":path" in head or ":method" in head:
             start = request_start(head.get(":method", "POST"), head.get(":path", "/"), pool.host)
-        block = b"%b%b\r\nContent-Length: %d\r\n\r\n" % (start, header_block(self.lines, head), len(body))
+        block = call_block(self.lines, head)
         if connection is None:
             connection = await self._dial_for_call(pool, deadline)
-        waiter = connection.begin(block, body, deadline)
+        waiter = connection.begin(start, block, body, deadline)
         if self._sweep is None:
             self.watch()
         try:

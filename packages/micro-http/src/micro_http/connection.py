@@ -18,7 +18,7 @@ from micro_http.parse import Parser
 from micro_http.pipe import PipeConnection
 from micro_http.tables import Malformed
 from micro_http.tls_faults import refused_by_peer
-from micro_http.write import ASKS, request_start
+from micro_http.write import ASKS, counted, request_start
 
 if TYPE_CHECKING:
     from micro_http.client import HTTPClient
@@ -126,17 +126,17 @@ class Connection(asyncio.Protocol):
             return False
         return not self._poll.poll(0)
 
-    def begin(self, head: bytes, body: bytes, deadline: float) -> Waiter:
-        """Writes the request; the reply is the waiter's result."""
+    def begin(self, start: bytes, block: bytes, body: bytes, deadline: float) -> Waiter:
+        """Writes the request: its beginning, its header and its body. The reply is the waiter's result."""
         wire = self._wire
         if wire is None or wire.is_closing():
             raise TransportError(f"{self.pool.address} closed the connection", Reset.GONE, processed=False)
         waiter = self._waiter = self._new_waiter()
         self.deadline = deadline
         if len(body) < _LARGE:
-            wire.write(head + body)
+            wire.write(b"".join((start, block, counted(len(body)), body)))
         else:
-            wire.write(head)
+            wire.write(b"".join((start, block, counted(len(body)))))
             wire.write(body)
         return waiter
 
@@ -191,11 +191,14 @@ class Connection(asyncio.Protocol):
     def _finish(self, reply: Message) -> None:
         waiter, self._waiter = self._waiter, None
         self.deadline = NEVER
-        clean = self._parser.keep_alive and not self._parser.partial
-        if waiter is None or waiter.done() or not clean or not self._client.kept(self):
+        parser = self._parser
+        clean = parser.keep_alive and (parser.alone or not parser.partial)
+        if waiter is None or waiter.done():
             self.abort()
-        if waiter is not None and not waiter.done():
-            waiter.set_result(reply)
+            return
+        if not clean or not self._client.kept(self):
+            self.abort()
+        waiter.set_result(reply)
 
     def eof_received(self) -> bool:
         """The peer sends nothing more."""

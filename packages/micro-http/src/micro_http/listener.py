@@ -98,7 +98,7 @@ class HTTPListener(Listener):
 
     def _connection(self) -> asyncio.Protocol:
         if self._tls is None:
-            return ServerConnection(self, self._accept_piped)
+            return ServerConnection(self, self._accept, self._accept_piped)
         if len(self._handshaking) + len(self.connections) > self.limits.connections + _TOLD:
             return Unwelcome()
         seconds = self.limits.head_seconds
@@ -109,7 +109,7 @@ class HTTPListener(Listener):
     def _secured(self, wire: TLSWire) -> asyncio.Protocol:
         """The protocol that was agreed on; HTTP/1.1 where none was, as by every Go Micro."""
         if wire.alpn != HTTP2_NAME:
-            plain = ServerConnection(self, self._accept_piped)
+            plain = ServerConnection(self, self._accept, self._accept_piped)
             plain.connection_made(cast("asyncio.BaseTransport", wire))
             return plain
         connection = HTTP2Server(self, self._accept, wire)
@@ -304,8 +304,9 @@ async def listen(
     """Binds `host:port` and serves until it is closed (port 0: any free one; empty host: every interface).
 
     `accept` is what `Transport.listen` says: it sees `:method` and `:path` beside the headers; a reply may hold
-    `:status`, 200 where it is missing, and `connection: close`. `draining` makes the answer to requests that arrive
-    while the listener drains. `exchanges` is needed where `accept` takes streams. With `tls` nothing is served without.
+    `:status`, 200 where it is missing, and `connection: close`. `piped` accepts in its place what has `micro-stream`
+    and came by HTTP/1.1. `draining` makes the answer to requests that arrive while the listener drains. `exchanges` is
+    needed where `accept` takes streams. With `tls` nothing is served without.
 
     Raises:
         ConfigurationError: the address cannot be parsed or bound; the text says why and how to choose another. Or the

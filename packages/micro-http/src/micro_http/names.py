@@ -15,6 +15,8 @@ UNSERVED = frozenset({"CONNECT", "HEAD", "TRACE"})
 
 _ROOM = 1024
 _LONGEST = 128
+_CALLS = 256
+_LONGEST_CALL = 1024
 
 CONTROLS = bytes(byte for byte in range(32) if byte != 9) + b"\x7f"
 """What no header may hold; the line ends among them are counted."""
@@ -75,11 +77,12 @@ class WireLines(dict[tuple[str, str], bytes]):
     early gets into one.
     """
 
-    __slots__ = ("_names", "_numbers")
+    __slots__ = ("_names", "_numbers", "calls")
 
     def __init__(self) -> None:
         self._names: dict[str, bytes] = {}
         self._numbers: dict[str, bytes] = {}
+        self.calls: dict[tuple[str, ...], tuple[tuple[str, ...], bytes]] = {}
 
     def __missing__(self, entry: tuple[str, str]) -> bytes:
         name, value = entry
@@ -98,6 +101,13 @@ class WireLines(dict[tuple[str, str], bytes]):
                 self.clear()
             self[entry] = line
         return line
+
+    def keep_call(self, names: tuple[str, ...], values: tuple[str, ...], block: bytes) -> None:
+        """Remembers the lines of a call but the last two, by their values."""
+        if len(block) <= _LONGEST_CALL:
+            if len(self.calls) >= _CALLS:
+                self.calls.clear()
+            self.calls[values] = names, block
 
     def _start(self, name: str) -> bytes:
         if name.startswith(":") or name.lower() in FRAMING:

@@ -53,6 +53,7 @@ class Parser:
     Attributes:
         keep_alive: whether the connection may be used again after the message that was returned last.
         expects_continue: the body that is missing is sent after `100 Continue` alone.
+        alone: whether the message that was returned last arrived whole, with nothing before or behind it.
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class Parser:
         "_size",
         "_skipped",
         "_tables",
+        "alone",
         "expects_continue",
         "keep_alive",
     )
@@ -95,6 +97,7 @@ class Parser:
         self._left = 0
         self.keep_alive = True
         self.expects_continue = False
+        self.alone = False
 
     @property
     def waiting(self) -> int:
@@ -124,12 +127,14 @@ class Parser:
                 head, body, self.keep_alive = known
                 self._interims = 0
                 self._skipped = False
+                self.alone = True
                 return Message(head, body)
         self.feed(data)
         return self.poll()
 
     def feed(self, data: bytes) -> None:
         """Takes what arrived."""
+        self.alone = False
         if self._pos == len(self._data):
             self._data = data
         else:

@@ -61,6 +61,7 @@ class ServerConnection(asyncio.Protocol):
 
     __slots__ = (
         "_accept",
+        "_accept_stream",
         "_advancing",
         "_agent",
         "_backlog",
@@ -87,12 +88,13 @@ class ServerConnection(asyncio.Protocol):
         "wire",
     )
 
-    def __init__(self, listener: HTTPListener, accept: Accept) -> None:
+    def __init__(self, listener: HTTPListener, accept: Accept, accept_stream: Accept) -> None:
         self.quiet = False
         self.turned_away = False
         self.due = _NEVER
         self._listener = listener
         self._accept = accept
+        self._accept_stream = accept_stream
         self._parser = Parser(listener.limits, listener.tables)
         self._backlog: list[Message] = []
         self._call: UnaryCall | StreamCall | None = None
@@ -269,6 +271,8 @@ class ServerConnection(asyncio.Protocol):
                     self._in_body = False
                 if self._late is None or not self._is_late(message):
                     self._take(message, run)
+                    if self._parser.alone and not self._backlog and not self._paused:
+                        return
                     run = self._listener.loop.spawn
         except Malformed as error:
             self._refuse(error)
@@ -314,7 +318,7 @@ class ServerConnection(asyncio.Protocol):
         if listener.draining is not None:
             self._answer(listener.draining(head))
             return
-        answer = self._accept(head, self.peer)
+        answer = (self._accept_stream if "micro-stream" in head else self._accept)(head, self.peer)
         if isinstance(answer, Message):
             self._answer(answer)
         elif answer.streams:
@@ -361,11 +365,10 @@ class ServerConnection(asyncio.Protocol):
             block += CLOSE
         if self._tell:
             block += TELLS
-        block = b"%b%b\r\nContent-Length: %d\r\n\r\n" % (start, block, len(body))
         if len(body) < _LARGE:
-            self.wire.write(block + body)
+            self.wire.write(b"".join((start, block, counted(len(body)), body)))
         else:
-            self.wire.write(block)
+            self.wire.write(b"".join((start, block, counted(len(body)))))
             self.wire.write(body)
         if not keep:
             self._linger()
@@ -377,7 +380,7 @@ class ServerConnection(asyncio.Protocol):
     def _refuse(self, error: Malformed) -> None:
         body = f"{error}\n".encode(errors="replace")
         kind = b"\r\nContent-Type: text/plain; charset=utf-8"
-        self.wire.write(b"".join((reply_start(str(error.status)), kind, CLOSE, counted(body), body)))
+        self.wire.write(b"".join((reply_start(str(error.status)), kind, CLOSE, counted(len(body)), body)))
         self._linger()
 
     def _linger(self) -> None:

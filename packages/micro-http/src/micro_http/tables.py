@@ -19,6 +19,7 @@ _LAST_LINES = b"\r\nMicro-Id: "
 _CALL = re.compile(rb"\r\nMicro-Id: ([0-9]{1,20})\r\nTimeout: ([0-9]{1,20})\r\nContent-Length: ([0-9]{1,10})\r\n\r\n")
 """How the heads of our own clients' calls end; what stands before is the same for all calls to an endpoint."""
 
+_OF_CALL = {"micro-id", "timeout"}
 _END = b"\r\n\r\n"
 
 
@@ -98,10 +99,8 @@ class Tables:
     def keep_call(self, raw: bytes, head: Head, keep_alive: bool) -> None:
         """Remembers the lines of a call but the last three. `head` is what all of them say, none of them repeated."""
         last = raw.find(_LAST_LINES)
-        if 0 < last <= _LONGEST_CALL and _CALL.fullmatch(raw + _END, last) is not None:
-            beginning = head.copy()
-            del beginning["micro-id"], beginning["timeout"]
-            if beginning.keys().isdisjoint(VARYING):
-                if len(self.calls) >= _CALLS:
-                    self.calls.clear()
-                self.calls[raw[:last]] = beginning, keep_alive
+        fits = 0 < last <= _LONGEST_CALL and _CALL.fullmatch(raw + _END, last) is not None
+        if fits and head.keys() & VARYING == _OF_CALL:
+            if len(self.calls) >= _CALLS:
+                self.calls.clear()
+            self.calls[raw[:last]] = head.copy(), keep_alive

@@ -226,7 +226,7 @@ class TLSWire(asyncio.Protocol):
     def _answer_plainly(self) -> None:
         """A client without TLS is told so, in its own words."""
         kind = b"\r\nContent-Type: text/plain; charset=utf-8"
-        self._raw.write(b"".join((reply_start("400"), kind, CLOSE, counted(_PLAIN), _PLAIN)))
+        self._raw.write(b"".join((reply_start("400"), kind, CLOSE, counted(len(_PLAIN)), _PLAIN)))
         self._fail(ConnectionError("a client without TLS"))
 
     # Plaintext

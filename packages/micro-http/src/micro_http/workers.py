@@ -63,7 +63,7 @@ class _Taker:
     @property
     def spent(self) -> bool:
         """Whether a cancellation was left behind in it."""
-        return self.loan.scope.cancel_called or self.task.cancelling() > 0
+        return self.loan.cancelled or self.task.cancelling() > 0
 
     def wake(self) -> None:
         """There is work, or there will be none."""
@@ -115,7 +115,14 @@ class Workers:
     def begin(self, work: Work) -> object:
         """As `spawn`, but at once where that can be: None for work that has ended. For callbacks of the loop."""
         taker = self._taker
-        if taker is None or taker.asleep is None or self._work or self._apart or taker.spent:
+        if (
+            taker is None
+            or taker.asleep is None
+            or self._work
+            or self._apart
+            or taker.loan.cancelled
+            or taker.task.cancelling()
+        ):
             return self.spawn(work)
         try:
             _enter_task(self._loop, taker.task)

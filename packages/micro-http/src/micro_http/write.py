@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from micro_core import Head
 
-from micro_http.names import METHOD, TARGET, UNSERVED, WireLines
+from micro_http.names import METHOD, TARGET, UNSERVED, VARYING, WireLines
 
 EMPTY_CHUNKED = b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 CLOSE = b"\r\nConnection: close"
@@ -14,6 +14,9 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 OK = b"HTTP/1.1 200 OK"
 ASKS = b"\r\nMicro-Http2: ask"
 TELLS = b"\r\nMicro-Http2: 1"
+_ID, _TIMEOUT = b"\r\nMicro-Id: ", b"\r\nTimeout: "
+_OF_CALL = ("micro-id", "timeout")
+_COUNTED = [b"\r\nContent-Length: %d\r\n\r\n" % size for size in range(1024)]
 
 
 def header_block(lines: WireLines, head: Head) -> bytes:
@@ -22,7 +25,22 @@ def header_block(lines: WireLines, head: Head) -> bytes:
     Raises:
         ValueError: a name that is no token, or a value with a control character.
     """
-    return b"".join([lines[entry] for entry in head.items()])
+    return b"".join(map(lines.__getitem__, head.items()))
+
+
+def call_block(lines: WireLines, head: Head) -> bytes:
+    """As `header_block`; quick for a call whose head is another's but for its id and its timeout, which end it."""
+    names, values = tuple(head), tuple(head.values())
+    known = lines.calls.get(values[:-2])
+    if known is not None and known[0] == names:
+        number, timeout = values[-2:]
+        digits = number + timeout
+        if digits.isascii() and digits.isdigit():
+            return b"".join((known[1], _ID, number.encode(), _TIMEOUT, timeout.encode()))
+    block = header_block(lines, head)
+    if names[-2:] == _OF_CALL and VARYING.isdisjoint(names[:-2]):
+        lines.keep_call(names, values[:-2], header_block(lines, dict(zip(names[:-2], values, strict=False))))
+    return block
 
 
 def check_request(method: str, target: str) -> None:
@@ -50,6 +68,6 @@ def reply_start(status: str) -> bytes:
     return f"HTTP/1.1 {status} {phrase}".encode()
 
 
-def counted(body: bytes) -> bytes:
-    """The end of a header block before a body of that length."""
-    return b"\r\nContent-Length: %d\r\n\r\n" % len(body)
+def counted(size: int) -> bytes:
+    """The end of a header block before a body of so many bytes."""
+    return _COUNTED[size] if size < len(_COUNTED) else b"\r\nContent-Length: %d\r\n\r\n" % size

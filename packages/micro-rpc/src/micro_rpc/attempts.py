@@ -46,34 +46,21 @@ class Attempts:
         dialects: what the nodes speak, by their ids; None where all of them speak mucp.
     """
 
-    __slots__ = (
-        "_address",
-        "_call",
-        "_client",
-        "_deadline",
-        "_last",
-        "_nodes",
-        "_order",
-        "_repeats",
-        "_rounds",
-        "_started",
-        "_tried",
-        "dialects",
-    )
+    # Of the class, since most calls never change them.
+    dialects: Mapping[str, Dialect] | None = None
+    _last: RPCError | None = None
+    _nodes: NodeSet | None = None
+    _order = _NONE
+    _repeats = 0
+    _rounds = 0
+    _tried: set[str] | None = None
 
     def __init__(self, client: RPCClient, call: Call, started: float, deadline: float) -> None:
         self._client = client
         self._call = call
         self._started = started
         self._deadline = deadline
-        self._nodes: NodeSet | None = None
-        self._order = _NONE
-        self._tried: set[str] | None = None
-        self._repeats = 0
-        self._rounds = 0
-        self._last: RPCError | None = None
         self._address = call.address
-        self.dialects: Mapping[str, Dialect] | None = None
 
     def first(self) -> Node | None:
         """A node, without waiting, where discovery knows one."""
@@ -90,7 +77,8 @@ class Attempts:
         if known is None or known[0] is not nodes:
             known = self._look_through(nodes)
         self._nodes = nodes = known[1]
-        self.dialects = known[2]
+        if known[2] is not None:
+            self.dialects = known[2]
         self._order = order = iter(client.selector.select(nodes, key=call.key))
         return next(order, None)
 

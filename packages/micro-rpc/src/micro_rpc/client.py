@@ -8,7 +8,7 @@ from itertools import count
 from typing import Self
 
 import anyio
-from anyio.lowlevel import checkpoint_if_cancelled, current_token
+from anyio.lowlevel import checkpoint_if_cancelled
 from micro_core import (
     Call,
     Client,
@@ -29,6 +29,7 @@ from micro_core import (
     option,
 )
 from micro_core.errors import BadRequest, UnsupportedMediaType
+from micro_core.scopes import capture_scopes
 
 from micro_rpc.attempts import Attempts, Known
 from micro_rpc.client_stream import ClientStream
@@ -67,7 +68,7 @@ class RPCClient(Client):
 
     async def __aenter__(self) -> Self:
         self.clock = capture_clock()
-        self._scoped = current_token().backend_class.current_effective_deadline
+        self._scoped = capture_scopes()
         self.cancelled = anyio.get_cancelled_exc_class()
         return self
 
@@ -79,7 +80,8 @@ class RPCClient(Client):
         attempts = Attempts(self, call, started, deadline)
         plan, head = self._prepare(call, attempts)
         body = self._encode(call, plan, head, attempts)
-        told = self._told(deadline)
+        scoped = self._scoped()
+        told = min(deadline, scoped)
         if told == -math.inf:
             await checkpoint_if_cancelled()  # before anything is sent
             told = deadline

@@ -87,7 +87,10 @@ def is_plumbing(name: str) -> bool:
 
 def user_metadata(head: Head) -> dict[str, str]:
     """What of a request's head the handler is given as metadata."""
-    return {name: head[name] for name in _names_of_users(tuple(head))}
+    metadata = {}
+    for name in _names_of_users(tuple(head)):
+        metadata[name] = head[name]
+    return metadata
 
 
 @lru_cache(maxsize=1024)
@@ -102,13 +105,13 @@ def outgoing_metadata(metadata: Mapping[str, str]) -> Head:
     """
     head: Head = {}
     for name, value in metadata.items():
-        name = _header_name(name)
+        sent = _sent_as(name)
         if not isinstance(value, str):
-            raise ValueError(f"metadata {name!r} is {type(value).__name__}, not a text")
+            raise ValueError(f"metadata {name.lower()!r} is {type(value).__name__}, not a text")
         if not value.isprintable():
-            check_value(name, value)
-        if not is_plumbing(name):
-            head[name] = value
+            check_value(name.lower(), value)
+        if sent:
+            head[sent] = value
     return head
 
 
@@ -119,11 +122,12 @@ def check_value(name: str, value: str) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _header_name(name: str) -> str:
+def _sent_as(name: str) -> str:
+    """The header of a caller's metadata; empty for what is the protocol's own. Raises ValueError."""
     lower = name.lower()
     if not lower.isascii() or not _TOKEN.fullmatch(lower):
         raise ValueError(f"metadata {name!r} is no header name")
-    return lower
+    return "" if is_plumbing(lower) else lower
 
 
 def reply_header(header: Head) -> Head:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -30,7 +31,7 @@ from micro_core import (
     UnsupportedType,
 )
 from micro_core.errors import BadRequest, InternalServerError, ServiceUnavailable, Timeout
-from micro_core.loan import borrow
+from micro_core.loan import Loan, borrow
 
 from micro_rpc.streams import ServerStream
 from micro_rpc.wire import error_text, refuse, reply_header, user_metadata
@@ -55,7 +56,7 @@ class _Work:
         self.head = head
         self.peer = peer
         self.deadline = deadline
-        self._scope: anyio.CancelScope | None = None
+        self._scope: anyio.CancelScope | Loan | None = None
         self._reason: Reset | None = None
         self._stopped = False
 
@@ -116,6 +117,12 @@ class _Work:
         kind = self.served.cancelled
         return error.split(kind)[1] is None if isinstance(error, BaseExceptionGroup) else isinstance(error, kind)
 
+    def _is_failure(self, error: BaseException) -> bool:
+        """Whether the handler has failed, and was not cut short."""
+        return isinstance(error, (Exception, SystemExit)) or (
+            isinstance(error, self.served.cancelled) and self._stray()
+        )
+
     def _stray(self) -> bool:
         """Whether a cancellation came from within the handler, from a future that someone cancelled."""
         if self._reason is not None or self.served.cancelled is not asyncio.CancelledError:
@@ -142,43 +149,40 @@ class UnaryWork(_Work, UnaryCall):
         try:
             if lent is not None:
                 self._scope = lent
-                return await self._answer(body)
+                return self._answer(await self._handled(body))
             with served.scope() as self._scope:
                 if not taken:
                     await served.slots.wait()
                     taken = True
-                return await self._answer(body)
+                return self._answer(await self._handled(body))
         except BaseException as error:
-            if lent is None or not self._is_own_end(error):
+            if self._is_failure(error):
+                told = self.error_of(error)
+                if self._reason is None:
+                    return self.fail(told)
+            elif lent is None or not self._is_own_end(error):
                 raise
         finally:
             self._scope = None
             served.leave(self, taken)
         return self._ended()
 
-    async def _answer(self, body: bytes) -> Message | None:
+    def _handled(self, body: bytes) -> Awaitable[Reply]:
         binding = self.binding
         try:
             request = None if binding.decode is None else binding.decode(body or binding.empty)
         except DecodeError as error:
-            return self.fail(BadRequest(_undecodable(binding, body, error)))
+            raise BadRequest(_undecodable(binding, body, error)) from None
+        return binding.handle(self.call(request, False))
+
+    def _answer(self, reply: Reply) -> Message:
         try:
-            reply = await binding.handle(self.call(request, False))
-            try:
-                body = binding.encode(reply.value)
-            except UnsupportedType as error:
-                raise self._unencodable(error) from None
-            if len(body) > self.served.max_reply:
-                raise self._too_large(len(body))
-            return self.succeed(reply, body)
-        except Exception as error:
-            return self._failed(error)
-        except self.served.cancelled as error:
-            if not self._stray():
-                raise
-            return self._failed(error)
-        except SystemExit as error:
-            return self._failed(error)
+            body = self.binding.encode(reply.value)
+        except UnsupportedType as error:
+            raise self._unencodable(error) from None
+        if len(body) > self.served.max_reply:
+            raise self._too_large(len(body))
+        return self.succeed(reply, body)
 
     def _unencodable(self, error: UnsupportedType) -> RPCError:
         name = self.binding.handler.endpoint.name
@@ -188,10 +192,6 @@ class UnaryWork(_Work, UnaryCall):
     def _too_large(self, size: int) -> RPCError:
         text = f"the reply of {self.binding.handler.endpoint.name} is too large: {size} bytes"
         return InternalServerError(f"{text}, the limit is {self.served.max_reply} (option max_reply of the server)")
-
-    def _failed(self, error: BaseException) -> Message | None:
-        told = self.error_of(error)
-        return self.fail(told) if self._reason is None else self._ended()
 
     def _ended(self) -> Message | None:
         told = self.cut_short()
@@ -245,13 +245,9 @@ class StreamWork(_Work, StreamCall):
             await self.binding.handler.handle(call)
         except EndOfStream:
             return None
-        except Exception as error:
-            return self.error_of(error)
-        except self.served.cancelled as error:
-            if not self._stray():
+        except BaseException as error:
+            if not self._is_failure(error):
                 raise
-            return self.error_of(error)
-        except SystemExit as error:
             return self.error_of(error)
         return None
 

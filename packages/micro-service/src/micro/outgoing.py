@@ -100,6 +100,8 @@ def reserved(name: str) -> bool:
 
 def lower(metadata: Mapping[str, str]) -> dict[str, str]:
     """With the names in lower case, as they are in memory."""
+    if all(map(str.islower, metadata)):
+        return dict(metadata)
     return {name.lower(): value for name, value in metadata.items()}
 
 

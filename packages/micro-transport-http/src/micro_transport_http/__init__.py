@@ -195,8 +195,6 @@ class _Stray(UnaryCall):
 
 def _accepted(accept: Accept, head: Head, peer: Peer) -> UnaryCall | StreamCall | Message:
     """A message of a stream has a connection of its own, which ends with a refusal: more of the stream may follow."""
-    if "micro-stream" not in head:
-        return accept(head, peer)
     if is_end(head):
         return _Stray()
     answer = accept(head.copy(), peer)

@@ -124,7 +124,7 @@ class ServerExchange(PipeExchange):
             raise ended()
         data = bytes(body)
         start = OK if self._sent else self._first()
-        await self._pipe.send(b"".join((start, counted(data), data)))
+        await self._pipe.send(b"".join((start, counted(len(data)), data)))
         self._sent = True
 
     async def end(self, trailer: Head | None = None, body: Buffer = b"") -> None:
@@ -134,7 +134,7 @@ class ServerExchange(PipeExchange):
         data = bytes(body)
         first = OK if self._sent else self._first()
         last = header_block(self._lines, last_head(trailer))
-        await self._pipe.send(b"".join((first, last, counted(data), data)))
+        await self._pipe.send(b"".join((first, last, counted(len(data)), data)))
         self._ended = True
 
     def _first(self) -> bytes:
@@ -277,7 +277,7 @@ class ClientExchange(Exchange):
 
 
 def _post(stub: bytes, body: bytes) -> bytes:
-    return b"".join((stub, counted(body), body)) if body else stub + EMPTY_CHUNKED
+    return b"".join((stub, counted(len(body)), body)) if body else stub + EMPTY_CHUNKED
 
 
 async def opened(
