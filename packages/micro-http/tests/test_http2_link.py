@@ -442,7 +442,7 @@ def test_what_the_peer_did_not_take_is_told_apart() -> None:
         (3, "reset", NO_ERROR, False),
         (5, "reset", NO_ERROR, False),
     ]
-    assert not rig.link.room
+    assert not rig.link.takes_more()
 
 
 def test_interim_replies_are_passed_over() -> None:

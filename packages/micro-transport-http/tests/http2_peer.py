@@ -9,7 +9,6 @@ from typing import TypeAlias
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
 from micro_core import Head
-from micro_http.http2 import frames as fr
 from micro_http.http2.decoder import Names
 from micro_http.http2.ends import ServerLink
 from micro_http.http2.sending import Stream
@@ -43,7 +42,7 @@ class Called(Stream):
     def answer(self, body: bytes = b"") -> None:
         link = self.connection.link
         block = link.encoder.encode({}, (":status", "200"))
-        link.send_whole(self, block, fr.PREFIX.pack(0, len(body)), body)
+        link.send_whole(self, block, body, 1)
 
 
 Script: TypeAlias = "Callable[[Connection, Called], None]"

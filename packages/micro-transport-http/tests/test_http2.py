@@ -273,7 +273,7 @@ async def test_the_deadline_of_a_call_is_held_at_both_ends() -> None:
 
         async def one() -> None:
             with pytest.raises(TransportError) as info:
-                await client.call(behind.address, Message(dict(HEAD)), deadline=anyio.current_time() + 0.1)
+                await client.call(behind.address, Message(dict(HEAD)), deadline=anyio.current_time() + 0.5)
             caught.append(info.value)
 
         async with anyio.create_task_group() as group:

@@ -288,7 +288,7 @@ async def test_an_http_2_connection_that_the_peer_leaves_is_closed_when_its_call
         group.start_soon(one)
         await eventually(lambda: behind.works and behind.works[0].runs, within=5)
         group.start_soon(behind.listener.drain, anyio.current_time() + 5)
-        await eventually(lambda: not any(one.link.room for one in inside(client).multiplexed), within=5)
+        await eventually(lambda: not any(one.link.takes_more() for one in inside(client).multiplexed), within=5)
         assert connections(client) == 1
         gate.open.set()
         await eventually(lambda: replies == [b"wait"] and not connections(client), within=5)

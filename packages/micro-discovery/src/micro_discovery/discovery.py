@@ -167,8 +167,8 @@ class RegistryDiscovery(Discovery):
         entry = self._entries.get(service)
         if entry is None:
             return None
-        entry.used = self._clock()
-        nodes = entry.nodes
+        clock, nodes = self._clock, entry.nodes
+        entry.used = clock()
         return nodes.everything or nodes.select(None) if filter is None else nodes.select(filter)
 
     async def find(self, service: str, filter: Filter | None = None, *, deadline: float) -> NodeSet:

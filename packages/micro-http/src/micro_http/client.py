@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum
 from types import TracebackType
-from typing import Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import anyio
 from micro_core import Exchange, Head, Message, Reset, TransportError
@@ -22,7 +22,7 @@ from micro_core import Exchange, Head, Message, Reset, TransportError
 from micro_http.address import format_address, parse_address
 from micro_http.connection import NEVER, REST, RESTING, ClientPipe, Connection, Pool
 from micro_http.dialing import Dialing, Make, Secure
-from micro_http.http2.client import HTTP2Client
+from micro_http.http2.client import CallStream, HTTP2Client
 from micro_http.http2.decoder import Names
 from micro_http.limits import Limits
 from micro_http.loops import Loop, Timer, Wire, current_loop
@@ -122,7 +122,9 @@ class HTTPClient:
                 for _ in range(3):
                     await loop.checkpoint()
 
-    async def call(self, address: str, request: Message, *, verify_name: str | None = None, deadline: float) -> Message:
+    def call(
+        self, address: str, request: Message, *, verify_name: str | None = None, deadline: float
+    ) -> Coroutine[Any, Any, Message]:
         """One request and its reply, whatever its status; the reply's head holds `:status`.
 
         `:method` and `:path` are read from the head, POST and `/` where they are missing. `deadline` is in seconds of
@@ -135,18 +137,23 @@ class HTTPClient:
                 one over a limit, GONE when the peer closed.
             ValueError: a header that would not be one, or a malformed address. Nothing was written.
         """
-        loop = self._loop or self._running()
+        if self._loop is None:
+            self._running()
         key = address if self._secure is None else (address, verify_name)
         pool = self._pools.get(key) or self._pool(address, verify_name)
-        head, body = request.head, request.body
-        now = loop.clock()
+        if pool.http2 and not pool.idle and pool.open + pool.begun >= self._alone:
+            return self._call_http2(pool, request.head, request.body, deadline)
+        return self._call_http1(pool, request.head, request.body, deadline)
+
+    async def _call_http1(self, pool: Pool, head: Head, body: bytes, deadline: float) -> Message:
+        """Over HTTP/1.1, unless the peer turns out to speak HTTP/2, and there is no connection at hand."""
+        clock = self._running().clock
+        now = clock()
         connection = self._idle(pool, now) if pool.idle and deadline > now else None
         if connection is None and pool.http2 is None and pool.name is not None:
             connection = await self._first(pool, deadline)
         if connection is None and pool.http2 and pool.open + pool.begun >= self._alone:
-            shared = await self._call_http2(pool, head, body, deadline)
-            if shared is not None:
-                return shared
+            return await self._call_http2(pool, head, body, deadline)
         asked = pool.http2 is None
         start = pool.asking if asked else pool.start
         if ":path" in head or ":method" in head:
@@ -180,14 +187,16 @@ class HTTPClient:
         if pool.http2 is None:
             pool.http2 = answer == "1"
 
-    async def _call_http2(self, pool: Pool, head: Head, body: bytes, deadline: float) -> Message | None:
-        """The reply; None where the peer turns out to speak HTTP/1.1.
+    async def _call_http2(
+        self, pool: Pool, head: Head, body: bytes, deadline: float, *, alone: bool = False
+    ) -> Message:
+        """Over HTTP/2, unless the peer turns out to speak HTTP/1.1, where HTTP/2 `alone` is no must.
 
         A call that the peer did not take because it leaves the connection is made on the next one.
         """
-        loop = self._running()
+        clock = self._running().clock
         for last in _ONCE_MORE:
-            connection = self._shared(pool, loop.clock()) or await self._dial_http2(pool, deadline)
+            connection = self._shared(pool, clock()) or await self._dial_http2(pool, deadline)
             stream = None
             try:
                 stream = connection.call(head, body, deadline)
@@ -197,17 +206,18 @@ class HTTPClient:
                     self.watch()
                 reply: Message = await stream.waiter
             except TransportError as error:
-                if error.processed or last or connection.link.room:
+                if error.processed or last or connection.link.takes_more():
                     raise
                 if not pool.http2:
-                    return None
+                    break
             except BaseException:
-                if stream is not None:
-                    stream.give_up(Reset.CANCELLED)
+                _give_up(stream)
                 raise
             else:
                 return reply
-        return None
+        if alone:
+            raise _no_http2(pool.address)
+        return await self._call_http1(pool, head, body, deadline)
 
     async def exchange(
         self, address: str, head: Head, *, verify_name: str | None = None, deadline: float
@@ -229,10 +239,9 @@ class HTTPClient:
         """As `call`, over HTTP/2 alone: without TLS by prior knowledge."""
         pool = self._prior(address, verify_name)
         await self._ask(pool, deadline)
-        reply = await self._call_http2(pool, request.head, request.body, deadline) if pool.http2 else None
-        if reply is None:
+        if not pool.http2:
             raise _no_http2(address)
-        return reply
+        return await self._call_http2(pool, request.head, request.body, deadline, alone=True)
 
     async def exchange_http2(
         self, address: str, head: Head, *, verify_name: str | None = None, deadline: float
@@ -514,6 +523,11 @@ class HTTPClient:
     def closed(self) -> bool:
         """Whether it was left, or not entered yet."""
         return self._loop is None
+
+
+def _give_up(stream: CallStream | None) -> None:
+    if stream is not None:
+        stream.give_up(Reset.CANCELLED)
 
 
 def _no_http2(address: str) -> TransportError:

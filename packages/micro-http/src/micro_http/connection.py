@@ -131,7 +131,8 @@ class Connection(asyncio.Protocol):
         wire = self._wire
         if wire is None or wire.is_closing():
             raise TransportError(f"{self.pool.address} closed the connection", Reset.GONE, processed=False)
-        waiter = self._waiter = self._new_waiter()
+        new_waiter = self._new_waiter
+        waiter = self._waiter = new_waiter()
         self.deadline = deadline
         if len(body) < _LARGE:
             wire.write(b"".join((start, block, counted(len(body)), body)))

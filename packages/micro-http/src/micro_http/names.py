@@ -77,9 +77,10 @@ class WireLines(dict[tuple[str, str], bytes]):
     early gets into one.
     """
 
-    __slots__ = ("_names", "_numbers", "calls")
+    __slots__ = ("_names", "_numbers", "calls", "line")
 
     def __init__(self) -> None:
+        self.line = self.__getitem__
         self._names: dict[str, bytes] = {}
         self._numbers: dict[str, bytes] = {}
         self.calls: dict[tuple[str, ...], tuple[tuple[str, ...], bytes]] = {}

@@ -122,7 +122,8 @@ class Parser:
     def take(self, data: bytes) -> Message | None:
         """`feed` and `poll`: quick where a message arrives whole and alone, and begins as one that was read before."""
         if self._head is None and self._pos == len(self._data):
-            known = self._recall(data) if len(data) <= self._quick else None
+            recall = self._recall
+            known = recall(data) if len(data) <= self._quick else None
             if known is not None:
                 head, body, self.keep_alive = known
                 self._interims = 0

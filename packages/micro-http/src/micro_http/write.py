@@ -25,7 +25,7 @@ def header_block(lines: WireLines, head: Head) -> bytes:
     Raises:
         ValueError: a name that is no token, or a value with a control character.
     """
-    return b"".join(map(lines.__getitem__, head.items()))
+    return b"".join(map(lines.line, head.items()))
 
 
 def call_block(lines: WireLines, head: Head) -> bytes:

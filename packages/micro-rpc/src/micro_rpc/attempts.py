@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from micro_rpc.plans import Plan
 
 _NONE: Iterator[Node] = iter(())
+_CANCELLED = Outcome.CANCELLED
 Known: TypeAlias = tuple[NodeSet, NodeSet, Mapping[str, Dialect] | None]
 """Nodes as discovery knows them, those of them that may be called, and what these speak if that is not mucp alone."""
 
@@ -46,8 +47,7 @@ class Attempts:
         dialects: what the nodes speak, by their ids; None where all of them speak mucp.
     """
 
-    # Of the class, since most calls never change them.
-    dialects: Mapping[str, Dialect] | None = None
+    # Of the class, since most calls never look at them.
     _last: RPCError | None = None
     _nodes: NodeSet | None = None
     _order = _NONE
@@ -61,6 +61,7 @@ class Attempts:
         self._started = started
         self._deadline = deadline
         self._address = call.address
+        self.dialects: Mapping[str, Dialect] | None = None
 
     def first(self) -> Node | None:
         """A node, without waiting, where discovery knows one."""
@@ -275,11 +276,12 @@ class Attempts:
     def done(self, node: Node, outcome: Outcome, began: float, error: BaseException | None = None) -> None:
         """Gives the node back, writes the attempt down, and tells discovery how it ended."""
         client, call = self._client, self._call
-        seconds = client.clock() - began
+        clock = client.clock
+        seconds = clock() - began
         call.attempts.append(Attempt(node, outcome, seconds, error))
         if self._address is None:
             client.selector.done(node, outcome, seconds)
-            if outcome is not Outcome.CANCELLED:
+            if outcome is not _CANCELLED:
                 client.discovery.report(call.service, node, outcome)
 
     def circumstances(self, error: RPCError) -> RPCError:

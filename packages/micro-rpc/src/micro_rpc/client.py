@@ -36,6 +36,8 @@ from micro_rpc.client_stream import ClientStream
 from micro_rpc.plans import Plan, Plans
 from micro_rpc.wire import CLIENT_ID, unreadable
 
+_OK = Outcome.OK
+
 
 class RPCClient(Client):
     """Calls by Go Micro's mucp (WIRE §5), in its envelopes, and by gRPC: as the content type or the node asks."""
@@ -59,7 +61,7 @@ class RPCClient(Client):
         self.selector = selector
         self.options = options
         self.clock: Clock = _not_entered
-        self._scoped: Clock = _not_entered
+        self._scopes: Clock = _not_entered
         self.cancelled: type[BaseException] = BaseException
         self.usable: dict[str, Known] = {}
         self.transport = transport
@@ -68,7 +70,7 @@ class RPCClient(Client):
 
     async def __aenter__(self) -> Self:
         self.clock = capture_clock()
-        self._scoped = capture_scopes()
+        self._scopes = capture_scopes()
         self.cancelled = anyio.get_cancelled_exc_class()
         return self
 
@@ -80,7 +82,8 @@ class RPCClient(Client):
         attempts = Attempts(self, call, started, deadline)
         plan, head = self._prepare(call, attempts)
         body = self._encode(call, plan, head, attempts)
-        scoped = self._scoped()
+        scopes = self._scopes
+        scoped = scopes()
         told = min(deadline, scoped)
         if told == -math.inf:
             await checkpoint_if_cancelled()  # before anything is sent
@@ -91,7 +94,8 @@ class RPCClient(Client):
                 plan, head, body = self._as_spoken_at(node, plan, head, body, call, attempts)
             began = clock()
             if told < math.inf:
-                head[plan.timeout_header] = plan.timeout(told - began)
+                timeout = plan.timeout
+                head[plan.timeout_header] = timeout(told - began)
             try:
                 reply = await self.transport.call(
                     node.address, Message(head, body), verify_name=call.service, deadline=deadline
@@ -102,11 +106,12 @@ class RPCClient(Client):
                 attempts.abandoned(node, began, error)
                 raise
             else:
-                failure = plan.refusal(reply.head, reply.body)
+                refusal, decode = plan.refusal, plan.decode
+                failure = refusal(reply.head, reply.body)
                 if failure is None:
-                    attempts.done(node, Outcome.OK, began)
+                    attempts.done(node, _OK, began)
                     try:
-                        value = plan.decode(reply.body)
+                        value = decode(reply.body)
                     except DecodeError as error:
                         raise self._undecodable(call, plan, attempts, reply, error) from None
                     return Reply(value, reply.head, None if call.address else node)
@@ -144,7 +149,8 @@ class RPCClient(Client):
             plan = self._plans.get(call, content_type or call.content_type or self.options.content_type)
             head = plan.head.copy()
             if call.metadata:
-                head.update(plan.metadata(call.metadata))
+                metadata = plan.metadata
+                head.update(metadata(call.metadata))
         except BadRequest as error:
             raise attempts.nothing_sent(error) from error.__cause__
         except ValueError as error:
@@ -168,13 +174,13 @@ class RPCClient(Client):
 
         Minus infinity where one of them is cancelled.
         """
-        scoped = self._scoped()
-        return min(deadline, scoped)
+        return min(deadline, self._scopes())
 
     def _encode(self, call: Call, plan: Plan, head: Head, attempts: Attempts) -> bytes:
         try:
-            body = plan.encode(call.request)
-            return body if plan.pack is None else plan.pack(head, body)
+            encode, pack = plan.encode, plan.pack
+            body = encode(call.request)
+            return body if pack is None else pack(head, body)
         except UnsupportedType as error:
             text = f"the request cannot be encoded as {plan.head['content-type']}: {error}"
             raise attempts.nothing_sent(BadRequest(text, id=CLIENT_ID)) from error

@@ -141,7 +141,8 @@ class Served:
         if timeout is not None and (left := remaining(timeout)) is not None:
             if left <= 0.0:
                 return refuse(Timeout("the deadline had passed before the call"), self.service)
-            deadline = self.clock() + left
+            clock = self.clock
+            deadline = clock() + left
         if binding.streaming:
             return self._stream(binding, head, peer, deadline)
         if "micro-stream" in head and "remote" not in head and head["micro-stream"] == get("micro-id"):

@@ -169,15 +169,17 @@ class UnaryWork(_Work, UnaryCall):
 
     def _handled(self, body: bytes) -> Awaitable[Reply]:
         binding = self.binding
+        decode, handle = binding.decode, binding.handle
         try:
-            request = None if binding.decode is None else binding.decode(body or binding.empty)
+            request = None if decode is None else decode(body or binding.empty)
         except DecodeError as error:
             raise BadRequest(_undecodable(binding, body, error)) from None
-        return binding.handle(self.call(request, False))
+        return handle(self.call(request, False))
 
     def _answer(self, reply: Reply) -> Message:
+        encode = self.binding.encode
         try:
-            body = self.binding.encode(reply.value)
+            body = encode(reply.value)
         except UnsupportedType as error:
             raise self._unencodable(error) from None
         if len(body) > self.served.max_reply:

@@ -158,7 +158,8 @@ class Caller:
         call = self._outgoing.call(service, endpoint, request, type(request), reply, timeout, metadata)
         if not options.keys() <= OF_MAKING:
             set_attributes(call, options, CallOptions)
-        return (await (self._reviving(call, errors) if errors else self._call(call))).value
+        call_next = self._call
+        return (await (self._reviving(call, errors) if errors else call_next(call))).value
 
     async def _reviving(self, call: Call, errors: Sequence[type[RPCError]]) -> Reply:
         check_named(errors)

@@ -96,9 +96,10 @@ _STREAMING = {Shape.SERVER_STREAMING: "server", Shape.CLIENT_STREAMING: "client"
 
 def _entered(inner: CallNext) -> CallNext:
     """Handler and middleware run inside the call's context."""
+    enter = current.set
 
     def handle(call: Call) -> Awaitable[Reply]:
-        current.set(call)
+        enter(call)
         return inner(call)
 
     return handle

@@ -10,6 +10,8 @@ from micro_core import Call, Clock, capture_clock
 
 from micro.context import current
 
+_serving = current.get
+
 
 class Outgoing:
     """Makes calls of one service or client, inside the event loop that it was made in.
@@ -41,9 +43,9 @@ class Outgoing:
         The cancel scopes around end it by themselves; what the server is told of them is the client plugin's business.
         Raises TypeError for a timeout that is no number.
         """
-        serving = current.get()
+        serving, clock = _serving(), self._clock
         try:
-            deadline = self._clock() + (self._timeout if timeout is None else timeout)
+            deadline = clock() + (self._timeout if timeout is None else timeout)
         except TypeError:
             text = f"timeout={timeout!r} is no number of seconds; write for example timeout=2.5"
             raise TypeError(text) from None

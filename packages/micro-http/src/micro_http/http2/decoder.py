@@ -35,6 +35,7 @@ _FEW = 64
 
 _ONCE = frozenset({"content-length", "host", "content-type", "te"})
 _OF_CALL = ("micro-id", "timeout")
+_NEW = b"\x00\x08micro-id"
 _CALL = re.compile(rb"\x00\x08micro-id(.)([0-9]{1,20})\x00\x07timeout(.)([0-9]{1,20})", re.DOTALL)
 """How the heads of our own clients' calls end."""
 
@@ -70,9 +71,10 @@ class Block:
         fault: why no message may hold it; empty when one may.
         checked: whether `check` has seen it.
         sized: whether there is a content-length, of one that is remembered.
+        plain: whether there is no id and no timeout, of one that is remembered.
     """
 
-    __slots__ = ("checked", "fault", "head", "lines", "size", "sized")
+    __slots__ = ("checked", "fault", "head", "lines", "plain", "size", "sized")
 
     def __init__(self, head: Head, size: int, lines: int, fault: str = "", checked: bool = False) -> None:
         self.head = head
@@ -81,6 +83,7 @@ class Block:
         self.fault = fault
         self.checked = checked
         self.sized = False
+        self.plain = False
 
 
 class Decoder:
@@ -129,28 +132,34 @@ class Decoder:
 
         What it gives has been checked, and has no content-length.
         """
+        runs = self._runs
+        known = runs.get(data)
+        if known is not None:
+            return None if known.sized else known.head.copy()
+        at = data.find(_NEW)
+        known = runs.get(data[:at]) if at > 0 else None
+        if known is not None and not known.sized and (said := _CALL.fullmatch(data, at)) is not None:
+            first, number, second, timeout = said.groups()
+            if (
+                first[0] == len(number)
+                and second[0] == len(timeout)
+                and known.size + len(data) - at + 2 * OVERHEAD <= self._most
+                and known.lines + 2 <= self._few
+                and known.plain
+            ):
+                head = known.head.copy()
+                head["micro-id"] = number.decode()
+                head["timeout"] = timeout.decode()
+                return head
+        return self._quick(data)
+
+    def _quick(self, data: bytes) -> Head | None:
         rest = data.lstrip(_INDICES)
         known = self._runs.get(data[: len(data) - len(rest)] if rest else data)
         if known is None or known.sized:
             return None
         head = known.head.copy()
-        if not rest or self._extend_by_call(head, known, rest) or self._extend(head, known, rest):
-            return head
-        return None
-
-    def _extend_by_call(self, head: Head, known: Block, data: bytes) -> bool:
-        """Takes what is new in a call of a client of ours, if it is nothing else."""
-        said = _CALL.fullmatch(data)
-        if said is None or not head.keys().isdisjoint(_OF_CALL):
-            return False
-        first, number, second, timeout = said.groups()
-        if first[0] != len(number) or second[0] != len(timeout):
-            return False
-        if known.size + len(data) + 2 * OVERHEAD > self._most or known.lines + 2 > self._few:
-            return False
-        head["micro-id"] = number.decode()
-        head["timeout"] = timeout.decode()
-        return True
+        return head if self._extend(head, known, rest) else None
 
     def _extend(self, head: Head, known: Block, data: bytes) -> int:
         """Takes plain literals behind a known run, the common case, and says how large the head is; 0 for others."""
@@ -201,6 +210,7 @@ class Decoder:
         except StreamFault:
             return
         known.sized = "content-length" in known.head
+        known.plain = known.head.keys().isdisjoint(_OF_CALL)
         final = known.head.get(":status", "200")[0] != "1"
         if final and block.lines <= self._few:
             self._runs[run] = known

@@ -30,17 +30,26 @@ def integer(value: int, bits: int, first: int) -> bytes:
 _SIZES = tuple(bytes((size,)) for size in range(127))
 _NUMBERED = tuple(enumerate(STATIC, start=1))
 _STATIC_NUMBERS = {name: at for at, (name, _) in reversed(_NUMBERED)}
+_ID = b"\x00\x08micro-id"
+_OF_CALL = ("micro-id", "timeout")
+_CALLS = 256
 _PSEUDO = {name: integer(at, 4, 0) for name, at in _STATIC_NUMBERS.items() if name[0] == ":"}
 
 
 class Encoder:
-    """Writes the heads of one direction of one connection."""
+    """Writes the heads of one direction of one connection.
 
-    __slots__ = ("_fields", "_firsts", "_names", "_order", "_pseudo", "_room", "_seen", "_update", "_varying")
+    Attributes:
+        calls: of calls that differ by their id and timeout alone, by their other values: all of their names, and how
+            their blocks begin.
+    """
+
+    __slots__ = ("_fields", "_firsts", "_names", "_order", "_pseudo", "_room", "_seen", "_update", "_varying", "calls")
 
     def __init__(self) -> None:
         # Apart, so that nothing in a head can be taken for what stands in front of it.
         self._firsts: dict[tuple[tuple[str, str], ...], bytes] = {}
+        self.calls: dict[tuple[str, ...], tuple[tuple[str, ...], bytes]] = {}
         self._pseudo: dict[tuple[str, str], bytes] = {}
         self._fields: dict[tuple[str, str], bytes] = {}
         self._names: dict[str, bytes | None] = {}
@@ -66,8 +75,9 @@ class Encoder:
         """
         known, entered = self._fields.get, len(self._order)
         try:
-            first = self._firsts.get(pseudo) or self._first(pseudo)
-            block = first + b"".join([known(item) or self._literal(item) for item in head.items()])
+            block = self._firsts.get(pseudo) or self._first(pseudo)
+            for item in head.items():
+                block += known(item) or self._literal(item)
         except ValueError:
             self._withdraw(entered)
             raise
@@ -75,6 +85,15 @@ class Encoder:
             block = self._update + block
             self._update = b""
         return block
+
+    def keep_call(self, head: Head, *pseudo: tuple[str, str]) -> None:
+        """Remembers a call of mucp, until the table changes, if all of it but its id and its timeout has an index."""
+        names, values = tuple(head), tuple(head.values())[:-2]
+        known = [self._fields.get(item) for item in zip(names, values, strict=False)]
+        if names[-2:] == _OF_CALL and "micro-endpoint" in names and pseudo in self._firsts and None not in known:
+            if len(self.calls) >= _CALLS:
+                self.calls.clear()
+            self.calls[values] = names, b"".join(filter(None, (self._firsts[pseudo], *known, _ID)))
 
     def _first(self, pseudo: tuple[tuple[str, str], ...]) -> bytes:
         """The pseudo headers; remembered once all of them have an index."""
@@ -139,6 +158,7 @@ class Encoder:
     def _index(self) -> None:
         """Numbers all fields anew, in place: a head of which half is written goes on with these."""
         self._firsts.clear()
+        self.calls.clear()
         self._fields.clear()
         self._pseudo.clear()
         dynamic = ((62 + back, item) for back, item in enumerate(reversed(self._order)))

@@ -16,6 +16,10 @@ from micro_http.http2.sending import Stream
 from micro_http.http2.streams import Bounds
 from micro_http.names import HOST, METHOD, TARGET, UNSERVED
 
+_HEAD, _MESSAGE = fr.HEADER.pack, fr.MESSAGE.pack
+_HEADERS, _END_HEADERS, _END_STREAM = fr.HEADERS, fr.END_HEADERS, fr.END_STREAM
+_SMALL = fr.MIN_FRAME_SIZE
+_SIZES = [chr(size) for size in range(64)]
 _STATUS = re.compile(r"[1-5][0-9][0-9]")
 
 
@@ -55,16 +59,20 @@ class ServerLink(Link):
             data = data[len(fr.PREFACE) :]
         super().receive(data)
 
-    def _expects(self, number: int) -> bool:
-        return number > self.last and number & 1 == 1 and not self.leaving and len(self.streams) < self.bounds.streams
-
-    def _on_whole(self, number: int, head: Head, body: bytes) -> None:
+    def _on_whole(self, number: int, block: bytes, body: bytes) -> bool:
+        if number <= self.last or not number & 1 or self.leaving or len(self.streams) >= self.bounds.streams:
+            return False
+        head = self._decoder.quick(block)
+        if head is None:
+            return False
         self.last = number
-        stream = self._opened()
+        opened = self._opened
+        stream = opened()
         self._add(stream, number)
         stream.headed = True
         stream.receiving = False
         stream.on_whole(head, body)
+        return True
 
     def _unknown(self, number: int, block: Block, end: bool) -> None:
         if number % 2 == 0:
@@ -146,8 +154,7 @@ class ClientLink(Link):
         if self.told is not None:
             self.told()
 
-    @property
-    def room(self) -> bool:
+    def takes_more(self) -> bool:
         """Whether one more stream may be opened."""
         return not self.leaving and not self.failed and len(self.streams) < self.max_streams and self._next < 2**31
 
@@ -167,16 +174,53 @@ class ClientLink(Link):
         self._next = number + 2
         self._add(stream, number)
 
-    def _expects(self, number: int) -> bool:
-        stream = self.streams.get(number)
-        return stream is not None and not stream.headed and stream.receiving and stream.collects
+    def send_call(self, stream: Stream, head: Head, body: bytes) -> bool:
+        """Opens a stream by a call of mucp that is like earlier ones; False where it is not, and nothing was done."""
+        values = tuple(head.values())
+        known = self.encoder.calls.get(values[:-2])
+        if known is None or known[0] != tuple(head):
+            return False
+        identity, timeout = values[-2:]
+        digits, length = identity + timeout, len(body)
+        if len(digits) >= len(_SIZES) or not (digits.isascii() and digits.isdigit()):
+            return False
+        varying = f"{_SIZES[len(identity)]}{identity}\x00\x07timeout{_SIZES[len(timeout)]}{timeout}"
+        block, size = len(known[1]) + len(varying), length + 5
+        if block + size > _SMALL or size > self._window or size > self._initial:
+            return False
+        number = stream.number = self._next
+        self._next = number + 2
+        stream.credit = self.bounds.window
+        stream.sending = False
+        self.streams[number] = stream
+        self._window -= size
+        self.unanswered += 4
+        self.unmeasured = True
+        out = self.out
+        if not out:
+            self._ready()
+        out += (
+            _HEAD(block << 8 | _HEADERS, _END_HEADERS, number),
+            known[1],
+            varying.encode(),
+            _MESSAGE(size << 8, _END_STREAM, number, 0, length),
+            body,
+        )
+        return True
 
-    def _on_whole(self, number: int, head: Head, body: bytes) -> None:
-        stream = self.streams[number]
+    def _on_whole(self, number: int, block: bytes, body: bytes) -> bool:
+        stream = self.streams.get(number)
+        if stream is None or stream.headed or not stream.receiving or not stream.collects:
+            return False
+        head = self._decoder.quick(block)
+        if head is None:
+            return False
         stream.headed = True
         stream.receiving = False
-        self._settle(stream)
+        if not stream.sending:
+            self._finished(stream)
         stream.on_whole(head, body)
+        return True
 
     def _unknown(self, number: int, block: Block, end: bool) -> None:
         if number not in self._forgotten:

@@ -31,6 +31,9 @@ WORD = struct.Struct(">I")
 PREFIX = struct.Struct(">BI")
 """In front of each message on a stream, as gRPC has it: whether it is compressed, and how long it is."""
 
+MESSAGE = struct.Struct(">IBIBI")
+"""The header of a DATA frame and the prefix of the message in it."""
+
 DEFAULT_WINDOW = 65_535
 MAX_WINDOW = 2**31 - 1
 MIN_FRAME_SIZE = 16_384

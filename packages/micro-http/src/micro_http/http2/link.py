@@ -10,8 +10,10 @@ frame; header blocks are decoded even then, since both tables must stay the same
 
 from __future__ import annotations
 
+import struct
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import TypeAlias
 
 from micro_core import Clock, Head
 
@@ -24,8 +26,30 @@ from micro_http.http2.sending import Stream
 from micro_http.http2.streams import ENOUGH, Bounds
 from micro_http.names import FRAMING
 
+_DATA, _END_HEADERS, _END_STREAM = fr.DATA, fr.END_HEADERS, fr.END_STREAM
+_WORD, _SHORTEST, _LONGEST_QUICK = 4, 2 * fr.FRAME, 512
 MAX_FRAGMENTS = 64
 """Frames of one head."""
+
+
+_Head: TypeAlias = tuple[Callable[[bytes, int], tuple[int, int, bytes, int, int, int]], int] | None
+
+
+class _Heads(dict[int, _Head]):
+    """How a HEADERS frame and the header of a frame behind it are read, and where that frame's payload begins.
+
+    By the word that the first begins with, its size and its type; None for other types, and for large ones.
+    """
+
+    def __missing__(self, word: int) -> _Head:
+        size = word >> 8
+        if word & 0xFF != fr.HEADERS or size >= _LONGEST_QUICK:
+            return None
+        self[word] = found = struct.Struct(f">BI{size}sIBI").unpack_from, size + 2 * fr.FRAME
+        return found
+
+
+_HEADS = _Heads()
 
 
 class Link(Control):
@@ -43,6 +67,7 @@ class Link(Control):
         self._fragments: list[bytes] = []
         self._fragment_of = 0
         self._fragment_flags = 0
+        self._most_at_once = min(bounds.window, fr.MIN_FRAME_SIZE)
         self._handlers: dict[int, Callable[[int, int, bytes], None]] = {
             fr.DATA: self._on_data,
             fr.HEADERS: self._on_headers,
@@ -72,28 +97,26 @@ class Link(Control):
 
     def _receive(self, data: bytes) -> None:
         pos, end, unpack = 0, len(data), fr.HEADER.unpack_from
-        while end - pos >= 9:
+        while end - pos >= fr.FRAME:
             first, flags, number = unpack(data, pos)
             number &= 0x7FFFFFFF  # the first bit is reserved (RFC 9113 §4.1)
             size = first >> 8
             if size > fr.MIN_FRAME_SIZE:
                 raise Fault(code.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
-            stop = pos + 9 + size
+            stop = pos + fr.FRAME + size
             if stop > end:
                 break
             kind = first & 0xFF
-            payload = data[pos + 9 : stop]
-            pos = stop
             if self._fragment_of or not self.settled:
                 self._check_sequence(kind, flags, number)
+            elif kind == fr.HEADERS and flags == fr.END_HEADERS and (after := self._take_calls(data, pos, end)) != pos:
+                if self.failed:
+                    return
+                pos = after
+                continue
+            payload = data[pos + fr.FRAME : stop]
+            pos = stop
             try:
-                if (
-                    kind == fr.HEADERS
-                    and flags == fr.END_HEADERS
-                    and (after := self._whole(number, payload, data, stop))
-                ):
-                    pos = after
-                    continue
                 self._handlers.get(kind, self._on_unknown)(number, flags, payload)
             except StreamFault as fault:
                 self.reset(number, fault.code, str(fault))
@@ -103,38 +126,42 @@ class Link(Control):
         if pos and not self._fragment_of:
             self.moved += 1
 
-    def _whole(self, number: int, block: bytes, data: bytes, pos: int) -> int:
-        """Takes a head with all of its body right behind it, the common case; where they end, or 0 for any other."""
-        if len(data) - pos < fr.FRAME or not self._expects(number):
-            return 0
-        first, flags, same = fr.HEADER.unpack_from(data, pos)
-        size: int = first >> 8
-        end = pos + fr.FRAME + size
-        if (
-            first & 0xFF != fr.DATA
-            or flags != fr.END_STREAM
-            or same != number
-            or end > len(data)
-            or size > self._credit
-        ):
-            return 0
-        head = self._decoder.quick(block) if size <= min(self.bounds.window, fr.MIN_FRAME_SIZE) else None
-        if head is None:
-            return 0
-        self._credit -= size
-        self._taken += size
-        self._on_whole(number, head, data[pos + fr.FRAME : end])
-        if self._taken >= ENOUGH:
-            self._replenish()
-        return end
+    def _take_calls(self, data: bytes, pos: int, end: int) -> int:
+        """Takes heads that have all of their bodies right behind them, the common case; where others begin."""
+        word, on_whole = fr.WORD.unpack_from, self._on_whole
+        while end - pos >= _SHORTEST:
+            known = _HEADS[word(data, pos)[0]]
+            if known is None or end - pos < known[1]:
+                break
+            unpack, begin = known
+            flags, number, block, second, ends, same = unpack(data, pos + _WORD)
+            begin += pos
+            size: int = second >> 8
+            after = begin + size
+            if (
+                flags != _END_HEADERS
+                or ends != _END_STREAM
+                or second & 0xFF != _DATA
+                or same != number
+                or number > fr.MAX_WINDOW
+                or after > end
+                or size > self._most_at_once
+                or size > self._credit
+                or not on_whole(number, block, data[begin:after])
+            ):
+                break
+            pos = after
+            self._credit -= size
+            self._taken += size
+            if self._taken >= ENOUGH:
+                self._replenish()
+            if self.failed:
+                break
+        return pos
 
     @abstractmethod
-    def _expects(self, number: int) -> bool:
-        """Whether a stream may begin with a head, or go on with its first, of that number."""
-
-    @abstractmethod
-    def _on_whole(self, number: int, head: Head, body: bytes) -> None:
-        """All that the peer has to say on a stream; the body counts as taken."""
+    def _on_whole(self, number: int, block: bytes, body: bytes) -> bool:
+        """All that the peer has to say on a stream; False where that cannot be, or the block is not a usual one."""
 
     @property
     def unfinished(self) -> bool:

@@ -11,6 +11,9 @@ from micro_http.http2 import frames as fr
 from micro_http.http2.encoder import Encoder
 
 _HEAD = fr.HEADER.pack
+_MESSAGE = fr.MESSAGE.pack
+_HEADERS, _END_HEADERS, _END_STREAM = fr.HEADERS, fr.END_HEADERS, fr.END_STREAM
+_SMALL = fr.MIN_FRAME_SIZE
 _GATHERED = 16_384
 _CRUMB = 64
 """Bytes of a frame that a window may be opened for without being a nuisance, unless no more are left."""
@@ -156,23 +159,31 @@ class Sending(ABC):
         self._waiting[stream.number] = stream
         self._push(stream)
 
-    def send_whole(self, stream: Stream, block: bytes, prefix: bytes, body: bytes) -> None:
-        """Writes a head and a body that ends this side."""
-        size = len(prefix) + len(body)
-        most = self._max_frame
-        if len(block) <= most and size <= stream.window and size <= self._window and size <= most:
+    def send_whole(self, stream: Stream, block: bytes, body: bytes, framed: int) -> None:
+        """Writes a head and a body that ends this side; as one message, behind its prefix, where it is `framed`."""
+        length = len(body)
+        size = length + 5 if framed else length
+        if len(block) + size <= _SMALL and size <= stream.window and size <= self._window:
             self._window -= size
             self.unanswered += 2
             self.unmeasured = True
-            number = stream.number
-            head = _HEAD(len(block) << 8 | fr.HEADERS, fr.END_HEADERS, number)
-            if not self.out:
+            number, out = stream.number, self.out
+            if not out:
                 self._ready()
-            self.out += (head, block, _HEAD(size << 8, fr.END_STREAM, number), prefix, body)
-            self._end_sending(stream)
+            out += (
+                _HEAD(len(block) << 8 | _HEADERS, _END_HEADERS, number),
+                block,
+                _MESSAGE(size << 8, _END_STREAM, number, 0, length)
+                if framed
+                else _HEAD(size << 8, _END_STREAM, number),
+                body,
+            )
+            stream.sending = False
+            if not stream.receiving:
+                self._finished(stream)
         else:
             self.send_head(stream, block)
-            self.send_data(stream, prefix + body, True)
+            self.send_data(stream, fr.PREFIX.pack(0, length) + body if framed else body, True)
 
     def gather(self, stream: Stream, prefix: bytes, body: bytes) -> None:
         """Writes a message together with what is sent until `collect`."""
@@ -239,6 +250,11 @@ class Sending(ABC):
             if stream.number in self._waiting:
                 self._push(stream)
 
-    @abstractmethod
     def _end_sending(self, stream: Stream) -> None:
-        """This side of a stream has ended."""
+        stream.sending = False
+        if not stream.receiving:
+            self._finished(stream)
+
+    @abstractmethod
+    def _finished(self, stream: Stream) -> None:
+        """Both sides of a stream have ended."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("micro.http")
 _OK = (":status", "200")
+_PREFIX, _unpack = PREFIX.size, PREFIX.unpack_from
 _REFUSED = 9
 """A head that is refused is more of a nuisance than its answer excuses."""
 
@@ -39,17 +40,18 @@ _ABANDONED = 2
 class ServedStream(Stream):
     """One call."""
 
-    collects = True
-    _call: UnaryCall | StreamCall | None = None
     _channel: Channel | None = None
     _encoding = ""
     _exchange: ServedExchange | None = None
-    _framed = 0
-    _parts: bytearray | None = None  # frames may hold a byte each: no list of them
-    _task: object = None
 
     def __init__(self, connection: HTTP2Server) -> None:
         self._connection = connection
+        self._call: UnaryCall | StreamCall | None = None
+        self._framed = 0
+        self._parts: bytearray | None = None  # frames may hold a byte each: no list of them
+        self._task: object = None
+        self.collects = self.sending = True  # of this one: looked up much faster than what is its class's
+        self.pending = b""
 
     def on_head(self, head: Head, end: bool) -> None:
         """See `Stream`."""
@@ -134,10 +136,10 @@ class ServedStream(Stream):
 
     def _complete(self, data: bytes) -> None:
         if self._framed:
-            if len(data) < PREFIX.size or PREFIX.unpack_from(data) != (0, len(data) - PREFIX.size):
+            if len(data) < _PREFIX or _unpack(data) != (0, len(data) - _PREFIX):
                 self._complete_packed(data)
                 return
-            data = data[PREFIX.size :]
+            data = data[_PREFIX:]
         if len(data) > self._connection.listener.limits.body:
             self._too_large()
         else:
@@ -170,8 +172,9 @@ class ServedStream(Stream):
             connection.rest()
 
     def _start(self, body: bytes) -> None:
-        self._drop()
         connection = self._connection
+        if self._parts is not None or connection.timed:
+            self._drop()
         connection.running += 1
         connection.complete.append((self, body))
 
@@ -254,7 +257,7 @@ class ServedStream(Stream):
         elif not body:
             link.send_head(self, block, True)
         else:
-            link.send_whole(self, block, PREFIX.pack(0, len(body)) if self._framed else b"", body)
+            link.send_whole(self, block, body, self._framed)
             if self.pending:
                 self._wait_for_reader()
         if self.receiving:

@@ -6,6 +6,7 @@ more will be taken. Streams beyond that are refused as not processed.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from micro_core import Accept, Peer
@@ -67,7 +68,7 @@ class HTTP2Server(Driver):
             budget=max(_BUDGET, 4 * limits.body),
             streams=limits.streams,
         )
-        self.link = ServerLink(bounds, listener.clock, listener.http2_names, self.ready, lambda: ServedStream(self))
+        self.link = ServerLink(bounds, listener.clock, listener.http2_names, self.ready, partial(ServedStream, self))
         self.begin(wire, limits.buffer)
         name = wire.get_extra_info("peername")
         address = format_address(name[0], name[1]) if name else ""

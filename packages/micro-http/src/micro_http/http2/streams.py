@@ -110,11 +110,6 @@ class Streams(Sending):
         self.streams[number] = stream
         self.unanswered += 2  # the library of gRPC says of each how much it would take
 
-    def _end_sending(self, stream: Stream) -> None:
-        stream.sending = False
-        if not stream.receiving:
-            self._finished(stream)
-
     def _settle(self, stream: Stream) -> None:
         """The peer's side has ended."""
         if not stream.sending:
