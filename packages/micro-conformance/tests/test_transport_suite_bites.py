@@ -115,6 +115,25 @@ class DoubleExchange(Exchange):
             await anyio.sleep_forever()
         raise TransportError("over", incoming.failure or Reset.GONE, processed=True)
 
+    def send_nowait(self, body: Any) -> bool:
+        out, quirk = self.outgoing, self.quirk
+        if (out.ended or out.failure) and quirk != "sends without waiting after its end":
+            return False
+        if len(out.items) >= 8 and quirk != "takes everything without waiting":
+            return False
+        if quirk == "overtakes without waiting":
+            out.items.appendleft(bytes(body))
+        elif quirk != "sends nothing without waiting":
+            out.items.append(body if quirk == "keeps the buffer without waiting" else bytes(body))
+        return True
+
+    def recv_nowait(self) -> bytes | None:
+        if not self.incoming.items:
+            return b"" if self.quirk == "receives nothing without waiting" else None
+        if self.other is not None and self.quirk != "no reply head without waiting":
+            self.reply = dict(self.other.reply)
+        return bytes(self.incoming.items.popleft())
+
     def reset(self, reason: Reset) -> None:
         ended = self.incoming.ended and self.outgoing.ended
         if ended and self.quirk != "a late reset cancels":
@@ -452,6 +471,13 @@ BROKEN = [
     ("keeps the buffer", "the_buffer_may_be_reused_once_send_returned"),
     ("cancelled send cuts", "a_cancelled_send_leaves_an_exchange_that_works_or_was_reset"),
     ("sends after its end", "sending_after_end_is_a_transport_error"),
+    ("overtakes without waiting", "what_is_sent_and_received_without_waiting_stays_in_order"),
+    ("sends nothing without waiting", "what_is_sent_and_received_without_waiting_stays_in_order"),
+    ("takes everything without waiting", "send_nowait_says_no_at_last_while_the_peer_does_not_read"),
+    ("sends without waiting after its end", "send_nowait_sends_nothing_when_this_side_has_ended_or_was_reset"),
+    ("keeps the buffer without waiting", "the_buffer_may_be_reused_once_send_nowait_returned"),
+    ("receives nothing without waiting", "recv_nowait_gives_nothing_where_nothing_arrived_and_at_the_end"),
+    ("no reply head without waiting", "the_reply_head_is_complete_once_recv_nowait_returned_a_message"),
     ("end closes both", "one_side_may_end_while_the_other_goes_on"),
     ("ends once", "end_is_idempotent"),
     ("drops trailers", "the_trailer_is_complete_once_recv_raised_end_of_stream"),

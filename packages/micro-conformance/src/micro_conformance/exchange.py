@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, ClassVar, TypeAlias
 
 import anyio
@@ -226,6 +226,115 @@ class ExchangeConformance(ComponentSuite):
             await exchange.end()
             with pytest.raises(TransportError):
                 await exchange.send(b"x")
+
+    # what need not wait
+
+    @bounded
+    async def test_what_is_sent_and_received_without_waiting_stays_in_order(
+        self, make_transport: MakeTransport
+    ) -> None:
+        messages = [b"%d" % at * (at % 30) for at in range(500)]
+
+        async def send_all(exchange: Exchange) -> None:
+            for at, message in enumerate(messages):
+                if at % 7 == 0 or not exchange.send_nowait(message):
+                    await exchange.send(message)
+            await exchange.end()
+
+        received: list[bytes] = []
+        async with self.streaming(make_transport, stream=send_all) as (exchange, _behind):
+            with suppress(EndOfStream):
+                while True:
+                    body = exchange.recv_nowait() if len(received) % 5 else None
+                    received.append(await exchange.recv() if body is None else body)
+        assert received == messages
+
+    @bounded
+    async def test_send_nowait_says_no_at_last_while_the_peer_does_not_read(
+        self, make_transport: MakeTransport
+    ) -> None:
+        go = anyio.Event()
+        received: list[bytes] = []
+
+        async def read_late(exchange: Exchange) -> None:
+            await go.wait()
+            received.extend((await self.until_end(exchange))[0])
+
+        sent: list[bytes] = []
+        async with self.streaming(make_transport, stream=read_late) as (exchange, behind):
+            for at in range(MANY):
+                body = at.to_bytes(4, "big") + bytes(PIECE - 4)
+                if not exchange.send_nowait(body):
+                    await anyio.sleep(0.05)
+                    if not exchange.send_nowait(body):
+                        break
+                sent.append(body)
+            assert len(sent) < MANY, "everything was taken though nobody reads"
+            go.set()
+            await exchange.end()
+            await eventually(lambda: behind.streams[0].finished, within=10)
+        assert received == sent
+
+    @bounded
+    async def test_send_nowait_sends_nothing_when_this_side_has_ended_or_was_reset(
+        self, make_transport: MakeTransport
+    ) -> None:
+        async with self.between(make_transport) as (client, behind):
+            async with self.opened(client, behind) as exchange:
+                await exchange.send(b"x")
+                await exchange.end()
+                assert not exchange.send_nowait(b"late")
+                assert (await self.until_end(exchange))[0] == [b"x"]
+            async with self.opened(client, behind) as exchange:
+                await exchange.send(b"x")
+                exchange.reset(Reset.CANCELLED)
+                assert not exchange.send_nowait(b"late")
+
+    @bounded
+    async def test_the_buffer_may_be_reused_once_send_nowait_returned(self, make_transport: MakeTransport) -> None:
+        async with self.streaming(make_transport) as (exchange, _behind):
+            await exchange.send(b"first")
+            assert await exchange.recv() == b"first"
+            buffer = bytearray(b"aaaa")
+            if not exchange.send_nowait(buffer):
+                await exchange.send(buffer)
+            buffer[:] = b"----"
+            assert await exchange.recv() == b"aaaa"
+
+    @bounded
+    async def test_recv_nowait_gives_nothing_where_nothing_arrived_and_at_the_end(
+        self, make_transport: MakeTransport
+    ) -> None:
+        async with self.streaming(make_transport) as (exchange, _behind):
+            assert exchange.recv_nowait() is None
+            await exchange.send(b"")
+            assert await exchange.recv() == b""
+            assert exchange.recv_nowait() is None
+            await exchange.end()
+            with pytest.raises(EndOfStream):
+                await exchange.recv()
+            assert exchange.recv_nowait() is None
+            with pytest.raises(EndOfStream):
+                await exchange.recv()
+
+    @bounded
+    async def test_the_reply_head_is_complete_once_recv_nowait_returned_a_message(
+        self, make_transport: MakeTransport
+    ) -> None:
+        async def answer(exchange: Exchange) -> None:
+            exchange.reply["x-answer"] = "42"
+            await echo_stream(exchange)
+
+        async with self.streaming(make_transport, stream=answer) as (exchange, _behind):
+            await exchange.send(b"x")
+            body = None
+            for _ in range(20):
+                await anyio.sleep(0.01)
+                body = exchange.recv_nowait()
+                if body is not None:
+                    break
+            assert (await exchange.recv() if body is None else body) == b"x"
+            assert exchange.reply["x-answer"] == "42"
 
     # end
 

@@ -73,6 +73,18 @@ class Exchange(ABC):
             TransportError: the exchange was reset or is gone; messages that had arrived before are delivered first.
         """
 
+    def send_nowait(self, body: Buffer) -> bool:
+        """As `send` where that need not wait; False: nothing was sent, and `send` says or does what there is to.
+
+        By default False. Messages sent in either way stay in order. A peer that does not read gets False at last, and
+        so does now and then whoever sends much, since to wait is to let others run.
+        """
+        return False
+
+    def recv_nowait(self) -> bytes | None:
+        """As `recv` where a message has arrived; None: `recv` says or waits for what there is. By default None."""
+        return None
+
     @abstractmethod
     def reset(self, reason: Reset) -> None:
         """Cuts the exchange short; wakes a waiting `recv` and `send`. Idempotent, and nothing after both sides ended.

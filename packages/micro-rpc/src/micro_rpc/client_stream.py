@@ -163,8 +163,10 @@ class ClientStream(Stream):
             raise self._attempts.circumstances(BadRequest("this side of the stream has ended", id=CLIENT_ID))
         if isinstance(self._final, RPCError):
             raise self._final
-        self._keep(body)
-        await self._timed(lambda: self._send(body))
+        if self._kept is not None:
+            self._keep(body)
+        if not self._exchange.send_nowait(body):
+            await self._timed(lambda: self._send(body))
 
     async def _send(self, body: bytes) -> None:
         exchange = self._exchange
@@ -203,9 +205,18 @@ class ClientStream(Stream):
         raise self._attempts.circumstances(broken) from error
 
     async def recv(self) -> Any:  # noqa: D102
-        body = self._ahead.popleft() if self._ahead else await self._timed(self._next)
+        body = None
+        if self._ahead:
+            body = self._ahead.popleft()
+        elif self._final is None and not self._receiving:
+            body = self._exchange.recv_nowait()
+            if body is not None:
+                self._kept = None
+        if body is None:
+            body = await (self._next() if self._call.deadline is None else self._timed(self._next))
+        decode = self._plan.decode
         try:
-            return self._plan.decode(body)
+            return decode(body)
         except DecodeError as error:
             what = f"a message of {self._call.service} {self._call.endpoint}"
             asked = self._plan.head["content-type"]

@@ -27,11 +27,12 @@ LEFT = 499
 class ServerStream(Stream):
     """The stream that a handler works with."""
 
-    __slots__ = ("_binding", "_exchange", "_max")
+    __slots__ = ("_binding", "_encode", "_exchange", "_max")
 
     def __init__(self, exchange: Exchange, binding: Binding, max_reply: int) -> None:
         self._exchange = exchange
         self._binding = binding
+        self._encode = binding.encode
         self._max = max_reply
 
     @property
@@ -43,31 +44,41 @@ class ServerStream(Stream):
         return self._exchange.peer
 
     async def send(self, value: Any) -> None:  # noqa: D102
-        name = self._binding.handler.endpoint.name
+        encode, exchange = self._encode, self._exchange
         try:
-            body = self._binding.encode(value)
+            body = encode(value)
         except UnsupportedType as error:
-            raise InternalServerError(f"a value that {name} sends cannot be encoded: {error}") from error
+            raise InternalServerError(f"a value that {self._name} sends cannot be encoded: {error}") from error
         if len(body) > self._max:
-            raise InternalServerError(f"a value that {name} sends is {len(body)} bytes, the limit is {self._max}")
+            raise InternalServerError(f"a value that {self._name} sends is {len(body)} bytes, the limit is {self._max}")
+        if exchange.send_nowait(body):
+            return
         try:
-            await self._exchange.send(body)
+            await exchange.send(body)
         except TransportError as error:
             raise _gone(error) from error
 
     async def recv(self) -> Any:  # noqa: D102
+        exchange = self._exchange
         try:
-            body = await self._exchange.recv()
+            body = exchange.recv_nowait()
+            if body is None:
+                body = await exchange.recv()
         except TransportError as error:
             raise _gone(error) from error
         binding = self._binding
-        if binding.decode is None:
+        decode = binding.decode
+        if decode is None:
             return None
         try:
-            return binding.decode(body or binding.empty)
+            return decode(body or binding.empty)
         except DecodeError as error:
             text = f"a message to {binding.handler.endpoint.name} cannot be read as {binding.content_type}: {error}"
             raise BadRequest(text) from None
+
+    @property
+    def _name(self) -> str:
+        return self._binding.handler.endpoint.name
 
     async def end(self) -> None:  # noqa: D102
         try:

@@ -94,7 +94,13 @@ class Stream(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
+        stream = self._stream
         try:
-            return await self.recv()
+            value: T = await (self._opened if stream is None else stream).recv()
         except EndOfStream:
+            self._ended = True
             raise StopAsyncIteration from None
+        except RPCError as error:
+            self._ended = True
+            raise_revived(error, self._errors)
+        return value

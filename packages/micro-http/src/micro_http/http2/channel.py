@@ -16,7 +16,8 @@ from micro_http.http2.sending import Stream
 from micro_http.loops import Waiter
 
 GRPC = 2
-_YIELD_EVERY = 32
+YIELD_EVERY = 32
+_pack = PREFIX.pack
 _ENOUGH = 16_384
 
 REASONS = {
@@ -55,6 +56,7 @@ class Channel:
         ended: whether the peer ended its side.
         refuse: tells the peer, by a status of gRPC and a text, what was wrong with what it sent; None where a reset
             has to do.
+        sent_ever: how many messages were sent; after each `YIELD_EVERY` of them others are let run.
     """
 
     __slots__ = (
@@ -64,7 +66,6 @@ class Channel:
         "_parts",
         "_receiver",
         "_sender",
-        "_sent",
         "_stream",
         "_taken",
         "encoding",
@@ -72,6 +73,7 @@ class Channel:
         "over",
         "ready",
         "refuse",
+        "sent_ever",
     )
 
     def __init__(self, driver: Driver, stream: Stream, limit: int) -> None:
@@ -86,7 +88,7 @@ class Channel:
         self._parts = bytearray()
         self._missing = 0
         self._taken = 0
-        self._sent = 0
+        self.sent_ever = 0
         self._receiver: Waiter | None = None
         self._sender: Waiter | None = None
 
@@ -112,22 +114,25 @@ class Channel:
         wake(self._receiver)
 
     def _split(self, data: bytes) -> bool:
-        pos, end, unpack, add = 0, len(data), PREFIX.unpack_from, self.ready.append
+        pos, end, unpack, add, limit = 0, len(data), PREFIX.unpack_from, self.ready.append, self._limit
         self._missing = 0
         while pos < end:
             if end - pos < 5:
                 self._missing = 5 - end + pos
                 break
             packed, size = unpack(data, pos)
-            if size > self._limit or (packed and not self._may_be_packed(packed)):
-                status = EXHAUSTED if size > self._limit else COMPRESSED
-                self._break(code.ENHANCE_YOUR_CALM, status, _refused(size, self._limit))
-                return False
             stop = pos + 5 + size
-            if stop > end:
-                self._missing = stop - end
-                break
-            add(Packed(data[pos + 5 : stop]) if packed else data[pos + 5 : stop])
+            if packed or size > limit or stop > end:
+                if size > limit or (packed and not self._may_be_packed(packed)):
+                    status = EXHAUSTED if size > limit else COMPRESSED
+                    self._break(code.ENHANCE_YOUR_CALM, status, _refused(size, limit))
+                    return False
+                if stop > end:
+                    self._missing = stop - end
+                    break
+                add(Packed(data[pos + 5 : stop]))
+            else:
+                add(data[pos + 5 : stop])
             pos = stop
         if pos < end:
             self._parts += data[pos:]
@@ -168,14 +173,18 @@ class Channel:
 
     async def recv(self) -> bytes | None:
         """The next message, or None once the peer has ended. Raises TransportError behind what had arrived."""
-        ready = self.ready
-        while not ready:
+        while not self.ready:
             if self.ended:
                 return None
             if self.over is not None:
                 raise self.again()
             self._receiver = self._driver.loop.waiter()
             await self._receiver
+        return self.take()
+
+    def take(self) -> bytes:
+        """The first of `ready`. Raises TransportError where it cannot be read."""
+        ready = self.ready
         body = ready.popleft()
         self._taken += len(body) + 5
         if not ready:
@@ -194,8 +203,8 @@ class Channel:
 
     async def room(self) -> None:
         """Returns once the peer takes more. Raises TransportError when it is over."""
-        self._sent += 1
-        if self._sent % _YIELD_EVERY == 0:
+        self.sent_ever += 1
+        if self.sent_ever % YIELD_EVERY == 0:
             await self._driver.loop.checkpoint()
         driver, stream = self._driver, self._stream
         while (stream.blocked or not driver.may_write) and self.over is None:
@@ -218,7 +227,7 @@ class Channel:
 class HTTP2Exchange(Exchange):
     """One side of a stream over HTTP/2: messages as DATA, the end as END_STREAM, a trailer as trailers."""
 
-    __slots__ = ("_channel", "_driver", "_ended", "_over", "_stream")
+    __slots__ = ("_begun", "_channel", "_driver", "_ended", "_over", "_stream")
 
     def __init__(self, driver: Driver, stream: Stream, channel: Channel, request: Head, peer: Peer) -> None:
         self.request = request
@@ -228,12 +237,19 @@ class HTTP2Exchange(Exchange):
         self._driver = driver
         self._stream = stream
         self._channel = channel
+        self._begun = False
         self._ended = False
         self._over = False
 
-    @abstractmethod
     def _begin(self) -> None:
         """Writes the head, once."""
+        if not self._begun:
+            self._begun = True
+            self._write_head()
+
+    @abstractmethod
+    def _write_head(self) -> None:
+        """Writes it."""
 
     async def send(self, body: Buffer) -> None:
         """See `Exchange.send`."""
@@ -242,7 +258,30 @@ class HTTP2Exchange(Exchange):
         channel = self._channel
         await channel.room()
         self._begin()
-        self._driver.link.gather(self._stream, PREFIX.pack(0, len(body)), bytes(body))
+        self._driver.link.gather(self._stream, _pack(0, len(body)), bytes(body))
+
+    def send_nowait(self, body: Buffer) -> bool:
+        """See `Exchange.send_nowait`."""
+        channel, stream, driver = self._channel, self._stream, self._driver
+        sent = channel.sent_ever + 1
+        if (
+            not sent % YIELD_EVERY
+            or self._ended
+            or not self._begun
+            or channel.over is not None
+            or stream.pending
+            or not driver.may_write
+        ):
+            return False
+        channel.sent_ever = sent
+        driver.link.gather(stream, _pack(0, len(body)), body if type(body) is bytes else bytes(body))
+        return True
+
+    def recv_nowait(self) -> bytes | None:
+        """See `Exchange.recv_nowait`. One that is compressed is left to `recv`, which may refuse it."""
+        channel = self._channel
+        ready = channel.ready
+        return channel.take() if ready and type(ready[0]) is bytes else None
 
     async def end(self, trailer: Head | None = None, body: Buffer = b"") -> None:
         """See `Exchange.end`; `body` is not carried."""

@@ -366,8 +366,8 @@ class CalledExchange(HTTP2Exchange):
 
     __slots__ = ()
 
-    def _begin(self) -> None:
-        """It began when it was opened."""
+    def _write_head(self) -> None:
+        """It was written when the stream was opened."""
 
 
 def _over(connection: HTTP2Client) -> str:

@@ -334,13 +334,11 @@ class ServedStream(Stream):
 class ServedExchange(HTTP2Exchange):
     """The server's side of a stream."""
 
-    __slots__ = ("_begun",)
+    __slots__ = ()
 
-    def _begin(self) -> None:
-        if not getattr(self, "_begun", False):
-            self._begun = True
-            link = self._driver.link
-            link.send_head(self._stream, link.encoder.encode(self.reply, _OK))
+    def _write_head(self) -> None:
+        link = self._driver.link
+        link.send_head(self._stream, link.encoder.encode(self.reply, _OK))
 
     def end_at_once(self, trailer: Head) -> None:
         """Ends both sides; what waits for the peer's window is not sent."""
