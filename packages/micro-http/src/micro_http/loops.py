@@ -118,6 +118,7 @@ class Loop(ABC):
         begin: the same for callbacks of the loop; it may have ended already when this returns.
         soon: calls a function in the loop's next turn; None where wires gather what is written in one turn anyway.
         resting: connections that nobody reads from.
+        enough: pieces of messages, four for a call, that one connection of HTTP/2 gathers before it writes them.
         alone: calls at a time to one address that are quicker on a connection of HTTP/1.1 each than on one of HTTP/2.
     """
 
@@ -127,6 +128,7 @@ class Loop(ABC):
     begin: Callable[[Coroutine[Any, Any, None]], object]
     soon: Callable[[Callable[[], None]], object] | None
     resting: Resting
+    enough: int
     alone: int
 
     @abstractmethod
@@ -162,6 +164,7 @@ class AsyncioLoop(Loop):
         self.begin = self._workers.begin
         self.soon = self._loop.call_soon
         self.resting = Resting(self)
+        self.enough = sys.maxsize  # wires write once a turn, and few calls are taken up in one
         self.alone = 64
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:

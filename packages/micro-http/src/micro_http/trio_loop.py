@@ -1,5 +1,7 @@
 """trio as a `Loop`: each connection has a reader and a writer task, since its callbacks are synchronous.
 
+What the system takes at once is written at once, so that the other end can begin with it; the writer has the rest.
+
 The tasks are system tasks: a connection lives as long as its client or listener, which is not the life of the task that
 happened to open it. None of them lets an exception out, and trio cancels what is left when the
 program's main task ends.
@@ -27,31 +29,47 @@ P = TypeVar("P", bound=asyncio.Protocol)
 
 
 class TrioWaiter:
-    """A value that one task waits for."""
+    """A value that one task waits for; an event is for many, and costs more."""
 
-    __slots__ = ("_error", "_event", "_result")
+    __slots__ = ("_done", "_error", "_result", "_task")
 
     def __init__(self) -> None:
-        self._event = trio.Event()
+        self._done = False
+        self._task: trio.lowlevel.Task | None = None
         self._result: Any = None
         self._error: BaseException | None = None
 
     def done(self) -> bool:
         """Whether there is a value or an error."""
-        return self._event.is_set()
+        return self._done
 
     def set_result(self, result: Any) -> None:
         """Gives the value."""
         self._result = result
-        self._event.set()
+        self._wake()
 
     def set_exception(self, error: BaseException) -> None:
         """Gives the error."""
         self._error = error
-        self._event.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._done = True
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    def _abandon(self, _: object) -> trio.lowlevel.Abort:
+        """The task that waits is cancelled."""
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     async def _wait(self) -> Any:
-        await self._event.wait()
+        if self._done:
+            await trio.lowlevel.checkpoint()
+        else:
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._abandon)
         if self._error is not None:
             raise self._error
         return self._result
@@ -69,6 +87,7 @@ class TrioLoop(Loop):
         self.spawn = self.begin = _start
         self.soon = None
         self.resting = Resting(self)
+        self.enough = 32  # or the other end would have nothing to do until all of this one's tasks have run
         self.alone = 2  # each connection costs two tasks
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
@@ -165,6 +184,8 @@ class TrioWire:
         self._paused = False
         self._high = _HIGH
         self._failure: Exception | None = None
+        self._writing = False
+        self._raw: socket.socket | None = None
 
     def start(self) -> None:
         """Announces the connection and drives it from now on."""
@@ -175,6 +196,10 @@ class TrioWire:
         """Sends it all, some time."""
         if self._closing:
             return
+        if self._raw is not None and not self._out and not self._writing and not self._eof:
+            data = data[_taken_at_once(self._raw, data) :]
+            if not data:
+                return
         self._out += data
         self._ready.set()
         if len(self._out) > self._high and not self._paused:
@@ -233,6 +258,8 @@ class TrioWire:
         return default
 
     async def _run(self) -> None:
+        own = self._stream.socket
+        raw = self._raw = socket.socket(own.family, own.type, own.proto, fileno=own.fileno())
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
@@ -240,6 +267,8 @@ class TrioWire:
                     nursery.start_soon(self._guard, self._write)
         finally:
             self._closing = True
+            self._raw = None
+            raw.detach()
             self._stream.socket.close()
             self._protocol.connection_lost(self._failure)
 
@@ -273,7 +302,9 @@ class TrioWire:
             while self._out:
                 data = bytes(self._out)
                 self._out.clear()
+                self._writing = True
                 await self._stream.send_all(data)
+                self._writing = False
                 self._relieve()
             if self._closing:
                 self._scope.cancel()
@@ -286,3 +317,11 @@ class TrioWire:
         if self._paused and not self._out:
             self._paused = False
             self._protocol.resume_writing()
+
+
+def _taken_at_once(raw: socket.socket, data: bytes) -> int:
+    """Sends without the task that writes; how much of it the system took."""
+    try:
+        return raw.send(data)
+    except OSError:  # that task meets it, too, unless it is only that the system takes nothing
+        return 0

@@ -129,7 +129,7 @@ class HTTP2Client(Driver):
         self.holding = alone = not link.streams
         if not link.send_call(stream, head, body):
             self._send(stream, head, body, alone)
-        if alone:
+        if alone or len(link.out) >= self.enough:
             self.holding = False
             self.flush()
         return stream

@@ -24,6 +24,7 @@ class Driver(asyncio.Protocol):
         may_write: whether the wire takes more.
         senders: who waits until it does.
         holding: whether what is said waits for a `flush` that is sure to come.
+        enough: pieces of messages that are written without waiting for more, see `Loop.enough`.
         silent: whether nothing has arrived since this was set.
     """
 
@@ -36,6 +37,7 @@ class Driver(asyncio.Protocol):
         self.senders: set[Channel] = set()
         self.holding = True
         self.silent = False
+        self.enough = loop.enough
 
     def begin(self, wire: Wire, buffer: int) -> None:
         """From now on it writes to that wire."""

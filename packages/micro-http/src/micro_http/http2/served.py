@@ -200,7 +200,7 @@ class ServedStream(Stream):
                 connection.link.reset(self.number, code.CANCEL)
             else:
                 self._answer(reply)
-            if alone:
+            if alone or len(connection.link.out) >= connection.enough:
                 connection.holding = False
                 connection.flush()
         connection.ended()
