@@ -262,6 +262,20 @@ async def test_a_drain_under_load_loses_no_call(http2: HTTP2) -> None:
     assert answered > 240
 
 
+async def test_a_crowd_of_calls_shares_a_connection_and_few_have_their_own_again() -> None:
+    async with made() as server, made() as client, listening(server, "127.0.0.1:0") as behind:
+        await ask(client, behind.address, b"is it ours?")
+        await together(client, behind.address)
+        assert versions(behind) == {"http/1.1", "h2"}
+        spoken = []
+        for _ in range(300):
+            behind.peers.clear()
+            await ask(client, behind.address)
+            spoken += versions(behind)
+        assert spoken == ["h2"] * spoken.index("http/1.1") + ["http/1.1"] * spoken.count("http/1.1")
+        assert 0 < spoken.index("http/1.1") < 257
+
+
 async def test_the_deadline_of_a_call_is_held_at_both_ends() -> None:
     async def never(head: Head, body: bytes) -> Message:
         await anyio.sleep(math.inf)

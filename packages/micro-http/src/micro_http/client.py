@@ -38,6 +38,9 @@ _POOLS = 1024
 _ONCE_MORE = (False, False, True)
 """Tries of a call whose connections are left by the peer at that very moment; whether it is the last."""
 
+_CROWDED = 256
+"""Calls for which an address counts as crowded: replies come in batches, after which few calls are under way."""
+
 _TELLS = "micro-http2"
 P = TypeVar("P", bound=asyncio.Protocol)
 
@@ -141,8 +144,14 @@ class HTTPClient:
             self._running()
         key = address if self._secure is None else (address, verify_name)
         pool = self._pools.get(key) or self._pool(address, verify_name)
-        if pool.http2 and not pool.idle and pool.open + pool.begun >= self._alone:
-            return self._call_http2(pool, request.head, request.body, deadline)
+        if pool.http2:
+            shared = pool.shared
+            more = len(shared[-1].link.streams) if shared else 0
+            if pool.open - len(pool.idle) + pool.begun + more >= self._alone:
+                pool.crowded = _CROWDED
+            if pool.crowded:
+                pool.crowded -= 1
+                return self._call_http2(pool, request.head, request.body, deadline)
         return self._call_http1(pool, request.head, request.body, deadline)
 
     async def _call_http1(self, pool: Pool, head: Head, body: bytes, deadline: float) -> Message:

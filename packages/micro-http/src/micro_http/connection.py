@@ -44,6 +44,7 @@ class Pool:
         idle: those of HTTP/1.1 that wait, the last used at the end.
         open: how many of HTTP/1.1 there are.
         begun: how many of HTTP/1.1 are dialled, for a call each.
+        crowded: how many of the next calls go over HTTP/2, since there were too many at a time for HTTP/1.1.
         shared: those of HTTP/2.
         dialing: the dial that is under way, where others wait for it.
         departed: whether the node has left, so that nothing is kept.
@@ -56,6 +57,7 @@ class Pool:
         "asking",
         "asks",
         "begun",
+        "crowded",
         "departed",
         "dialing",
         "host",
@@ -79,6 +81,7 @@ class Pool:
         self.idle: list[Connection] = []
         self.open = 0
         self.begun = 0
+        self.crowded = 0
         self.shared: list[HTTP2Client] = []
         self.dialing: Dialing | None = None
 

@@ -165,7 +165,7 @@ class AsyncioLoop(Loop):
         self.soon = self._loop.call_soon
         self.resting = Resting(self)
         self.enough = sys.maxsize  # wires write once a turn, and few calls are taken up in one
-        self.alone = 64
+        self.alone = 48
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
         """See `Loop`."""
