@@ -445,6 +445,16 @@ def test_what_the_peer_did_not_take_is_told_apart() -> None:
     assert not rig.link.takes_more()
 
 
+def test_a_reply_of_what_the_peer_said_it_did_not_take_harms_no_other_call() -> None:
+    rig = ClientRig()
+    for _ in range(2):
+        rig.call()
+    rig.hears(frame(GOAWAY, 0, 0, b"\0\0\0\1" + bytes(4)))
+    late = head(3, fields=[(":status", "200")]) + data(3, b"late", end=True)
+    assert outcome(rig.hears(late + head(1, fields=[(":status", "200")], end=True))) == f"goaway {NO_ERROR}"
+    assert [note[:2] for note in rig.notes] == [(3, "reset"), (1, "head")]
+
+
 def test_interim_replies_are_passed_over() -> None:
     rig = ClientRig()
     rig.call()

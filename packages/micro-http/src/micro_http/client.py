@@ -145,9 +145,7 @@ class HTTPClient:
         key = address if self._secure is None else (address, verify_name)
         pool = self._pools.get(key) or self._pool(address, verify_name)
         if pool.http2:
-            shared = pool.shared
-            more = len(shared[-1].link.streams) if shared else 0
-            if pool.open - len(pool.idle) + pool.begun + more >= self._alone:
+            if not pool.crowded and pool.under_way() >= self._alone:
                 pool.crowded = _CROWDED
             if pool.crowded:
                 pool.crowded -= 1

@@ -90,6 +90,11 @@ class Pool:
         """Whether there are connections, or one is made."""
         return bool(self.open or self.begun or self.shared or self.dialing)
 
+    def under_way(self) -> int:
+        """How many calls, and streams of HTTP/2, are under way."""
+        shared = len(self.shared[-1].link.streams) if self.shared else 0
+        return self.open - len(self.idle) + self.begun + shared
+
     def lost(self) -> None:
         """A connection is no more; behind the last of them, who knows what will listen there."""
         if not self.open and not self.shared:

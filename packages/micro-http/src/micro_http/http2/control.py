@@ -116,6 +116,7 @@ class Control(Streams):
         fault = fr.WORD.unpack_from(payload, 4)[0]
         for stream in tuple(self.streams.values()):
             if stream.number > last and self._ours(stream.number):
+                self._remember(stream.number)
                 self._forget(stream)
                 stream.on_reset(fault, "the peer takes no more calls on this connection", False)
         if not self.streams:

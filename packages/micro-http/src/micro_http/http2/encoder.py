@@ -89,8 +89,10 @@ class Encoder:
     def keep_call(self, head: Head, *pseudo: tuple[str, str]) -> None:
         """Remembers a call of mucp, until the table changes, if all of it but its id and its timeout has an index."""
         names, values = tuple(head), tuple(head.values())[:-2]
+        if names[-2:] != _OF_CALL or "micro-endpoint" not in names or pseudo not in self._firsts:
+            return
         known = [self._fields.get(item) for item in zip(names, values, strict=False)]
-        if names[-2:] == _OF_CALL and "micro-endpoint" in names and pseudo in self._firsts and None not in known:
+        if None not in known:
             if len(self.calls) >= _CALLS:
                 self.calls.clear()
             self.calls[values] = names, b"".join(filter(None, (self._firsts[pseudo], *known, _ID)))

@@ -147,15 +147,19 @@ class Streams(Sending):
         stream = self.streams.get(number)
         if stream is not None:
             self._forget(stream)
-        if len(self._forgotten) >= _REMEMBERED:
-            del self._forgotten[next(iter(self._forgotten))]
-        self._forgotten[number] = None
+        self._remember(number)
         if not self.failed:
             self.write(fr.frame(fr.RST_STREAM, 0, number, fr.WORD.pack(fault)))
         if text:
             if stream is not None:
                 stream.on_reset(fault, text, True)
             self.nuisance(5)
+
+    def _remember(self, number: int) -> None:
+        """The peer may say more on a stream that is over for us: it had not heard of that, or has no better manners."""
+        if len(self._forgotten) >= _REMEMBERED:
+            del self._forgotten[next(iter(self._forgotten))]
+        self._forgotten[number] = None
 
     def fail(self, fault: int, text: str) -> None:
         """The connection is over: GOAWAY, and every stream is told.
