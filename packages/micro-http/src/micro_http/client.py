@@ -38,8 +38,9 @@ _POOLS = 1024
 _ONCE_MORE = (False, False, True)
 """Tries of a call whose connections are left by the peer at that very moment; whether it is the last."""
 
-_CROWDED = 256
-"""Calls for which an address counts as crowded: replies come in batches, after which few calls are under way."""
+_CROWDED, _LOOK = 256, 16
+"""Calls for which an address counts as crowded, and those after which it is looked at again: replies come in batches,
+behind which few calls are under way."""
 
 _TELLS = "micro-http2"
 P = TypeVar("P", bound=asyncio.Protocol)
@@ -145,7 +146,7 @@ class HTTPClient:
         key = address if self._secure is None else (address, verify_name)
         pool = self._pools.get(key) or self._pool(address, verify_name)
         if pool.http2:
-            if not pool.crowded and pool.under_way() >= self._alone:
+            if not pool.crowded % _LOOK and pool.under_way() >= self._alone:
                 pool.crowded = _CROWDED
             if pool.crowded:
                 pool.crowded -= 1
