@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from http2_rig import Noted, frames, settings
+from http2_rig import FLOW, Noted, frames, settings, window
 from hypothesis import given
 from hypothesis import strategies as st
 from micro_core import Head
@@ -116,6 +116,17 @@ def test_a_call_of_http2_is_written_quickly_from_the_fourth_on_until_the_table_c
     for _ in range(2):
         ends.call({"x-new": "1", "micro-id": "1", "timeout": "5"}, b"")
     assert [ends.call({**common, "micro-id": "8", "timeout": "5"}, b"")[0] for _ in range(3)] == [False, True, True]
+
+
+def test_the_window_of_a_quick_call_is_held_to_its_bound() -> None:
+    ends = Ends()
+    for at in range(4):
+        ends.call({"micro-endpoint": "Say.Hello", "micro-id": str(at), "timeout": "5"}, b"")
+    stream = Noted(ends.notes)
+    assert ends.client.send_call(stream, {"micro-endpoint": "Say.Hello", "micro-id": "9", "timeout": "5"}, b"")
+    ends.client.collect()
+    ends.client.receive(window(stream.number, 2**31 - 1))
+    assert [(frame.kind, frame.word) for frame in frames(ends.client.collect())] == [("RST", FLOW)]
 
 
 @pytest.mark.parametrize("size", [16_000, 16_384, 65_000, 70_000])

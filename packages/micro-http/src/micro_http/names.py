@@ -40,6 +40,9 @@ FRAMING = frozenset(
 VARYING = frozenset({"authorization", "cookie", "date", "micro-id", "micro-stream", "timeout", "traceparent"})
 """Names whose values differ each time, or are nothing to keep."""
 
+OF_CALL = ("micro-id", "timeout")
+"""What alone differs between two calls of our own clients to one endpoint; they write it last."""
+
 _NUMBERED = frozenset({"micro-id", "micro-stream", "timeout"})
 
 ALIKE = frozenset(name.replace("-", "_") for name in FRAMING if "-" in name)

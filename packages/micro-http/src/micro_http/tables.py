@@ -6,7 +6,7 @@ import re
 
 from micro_core import Head
 
-from micro_http.names import VARYING, HostNames, LowerNames
+from micro_http.names import OF_CALL, VARYING, HostNames, LowerNames
 
 _LINES = 1024
 _LONGEST_LINE = 128
@@ -19,7 +19,6 @@ _LAST_LINES = b"\r\nMicro-Id: "
 _CALL = re.compile(rb"\r\nMicro-Id: ([0-9]{1,20})\r\nTimeout: ([0-9]{1,20})\r\nContent-Length: ([0-9]{1,10})\r\n\r\n")
 """How the heads of our own clients' calls end; what stands before is the same for all calls to an endpoint."""
 
-_OF_CALL = {"micro-id", "timeout"}
 _END = b"\r\n\r\n"
 
 
@@ -100,7 +99,7 @@ class Tables:
         """Remembers the lines of a call but the last three. `head` is what all of them say, none of them repeated."""
         last = raw.find(_LAST_LINES)
         fits = 0 < last <= _LONGEST_CALL and _CALL.fullmatch(raw + _END, last) is not None
-        if fits and head.keys() & VARYING == _OF_CALL:
+        if fits and head.keys() & VARYING == set(OF_CALL):
             if len(self.calls) >= _CALLS:
                 self.calls.clear()
             self.calls[raw[:last]] = head.copy(), keep_alive

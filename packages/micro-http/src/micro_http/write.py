@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from micro_core import Head
 
-from micro_http.names import METHOD, TARGET, UNSERVED, VARYING, WireLines
+from micro_http.names import METHOD, OF_CALL, TARGET, UNSERVED, VARYING, WireLines
 
 EMPTY_CHUNKED = b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
 CLOSE = b"\r\nConnection: close"
@@ -15,7 +15,6 @@ OK = b"HTTP/1.1 200 OK"
 ASKS = b"\r\nMicro-Http2: ask"
 TELLS = b"\r\nMicro-Http2: 1"
 _ID, _TIMEOUT = b"\r\nMicro-Id: ", b"\r\nTimeout: "
-_OF_CALL = ("micro-id", "timeout")
 _COUNTED = [b"\r\nContent-Length: %d\r\n\r\n" % size for size in range(1024)]
 
 
@@ -38,7 +37,7 @@ def call_block(lines: WireLines, head: Head) -> bytes:
         if digits.isascii() and digits.isdigit():
             return b"".join((known[1], _ID, number.encode(), _TIMEOUT, timeout.encode()))
     block = header_block(lines, head)
-    if names[-2:] == _OF_CALL and VARYING.isdisjoint(names[:-2]):
+    if names[-2:] == OF_CALL and VARYING.isdisjoint(names[:-2]):
         lines.keep_call(names, values[:-2], header_block(lines, dict(zip(names[:-2], values, strict=False))))
     return block
 

@@ -19,7 +19,7 @@ from micro_core import Head
 
 from micro_http.http2.faults import ENHANCE_YOUR_CALM, CompressionFault, Fault, StreamFault
 from micro_http.http2.fields import LONGEST, NAME, OVERHEAD, PSEUDO, ROOM, STATIC, TABLE_SIZE
-from micro_http.names import ALIKE
+from micro_http.names import ALIKE, OF_CALL
 
 _INDICES = bytes(range(0x81, 0xFF))
 _RUNS = 256
@@ -34,7 +34,6 @@ _FEW = 64
 """Fields of a head that may be remembered."""
 
 _ONCE = frozenset({"content-length", "host", "content-type", "te"})
-_OF_CALL = ("micro-id", "timeout")
 _NEW = b"\x00\x08micro-id"
 _CALL = re.compile(rb"\x00\x08micro-id(.)([0-9]{1,20})\x00\x07timeout(.)([0-9]{1,20})", re.DOTALL)
 """How the heads of our own clients' calls end."""
@@ -210,7 +209,7 @@ class Decoder:
         except StreamFault:
             return
         known.sized = "content-length" in known.head
-        known.plain = known.head.keys().isdisjoint(_OF_CALL)
+        known.plain = known.head.keys().isdisjoint(OF_CALL)
         final = known.head.get(":status", "200")[0] != "1"
         if final and block.lines <= self._few:
             self._runs[run] = known

@@ -10,7 +10,7 @@ from __future__ import annotations
 from micro_core import Head
 
 from micro_http.http2.fields import LONGEST, NAME, OVERHEAD, ROOM, STATIC, TABLE_SIZE
-from micro_http.names import ALIKE, CONTROLS, FRAMING, VARYING
+from micro_http.names import ALIKE, CONTROLS, FRAMING, OF_CALL, VARYING
 
 
 def integer(value: int, bits: int, first: int) -> bytes:
@@ -31,7 +31,6 @@ _SIZES = tuple(bytes((size,)) for size in range(127))
 _NUMBERED = tuple(enumerate(STATIC, start=1))
 _STATIC_NUMBERS = {name: at for at, (name, _) in reversed(_NUMBERED)}
 _ID = b"\x00\x08micro-id"
-_OF_CALL = ("micro-id", "timeout")
 _CALLS = 256
 _PSEUDO = {name: integer(at, 4, 0) for name, at in _STATIC_NUMBERS.items() if name[0] == ":"}
 
@@ -89,7 +88,7 @@ class Encoder:
     def keep_call(self, head: Head, *pseudo: tuple[str, str]) -> None:
         """Remembers a call of mucp, until the table changes, if all of it but its id and its timeout has an index."""
         names, values = tuple(head), tuple(head.values())[:-2]
-        if names[-2:] != _OF_CALL or "micro-endpoint" not in names or pseudo not in self._firsts:
+        if names[-2:] != OF_CALL or "micro-endpoint" not in names or pseudo not in self._firsts:
             return
         known = [self._fields.get(item) for item in zip(names, values, strict=False)]
         if None not in known:

@@ -190,6 +190,7 @@ class ClientLink(Link):
             return False
         number = stream.number = self._next
         self._next = number + 2
+        stream.window = self._initial
         stream.credit = self.bounds.window
         stream.sending = False
         self.streams[number] = stream
