@@ -26,13 +26,10 @@ async def test_found_and_called_by_name(mesh: Mesh, cell: Cell) -> None:
             lines = await go_peer.run(cell.release, "call", b'{"name": "John"}', service=mesh.service, **mesh.go)
         assert dict(lines)["reply"]["value"] == {"msg": "Hello John"}
     else:
-        async with (
-            go_peer.running(cell.release, "serve", name=mesh.service, **mesh.go),
-            micro.Client(**mesh.python) as us,
-        ):
-            reply = await us.call(
-                mesh.service, "Say.Hello", Request(name="John"), dict[str, Any], timeout=go_peer.PATIENCE
-            )
+        async with go_peer.running(cell.release, "serve", name=mesh.service, **mesh.go) as peer:
+            await peer.told("ready")
+            async with micro.Client(**mesh.python) as us:
+                reply = await us.call(mesh.service, "Say.Hello", Request(name="John"), dict[str, Any])
         assert reply == {"msg": "Hello John"}
 
 

@@ -25,6 +25,21 @@ def pace(cell: Cell) -> int:
     return 20 if (cell.release, cell.direction) == (V4, FROM_PYTHON) else 0
 
 
+def left(cell: Cell) -> set[str]:
+    """What ends the `recv` of a handler whose client left behind a reply, one of them.
+
+    v2.9.1's client cancels and ends its side in one breath; grpc-go sends what its goroutines hand over first.
+    """
+    if cell.release != V2:
+        return {"EOF"}
+    return {"cancelled", "EOF"} if cell.direction == FROM_GO else {"cancelled"}
+
+
+def ended(told: str) -> str:
+    """The same for an error of Go as of ours."""
+    return "cancelled" if "cancel" in told else told
+
+
 def numbered(count: int) -> list[Reply]:
     return [Reply(msg="größe", seq_no=number) for number in range(1, count + 1)]
 
@@ -37,10 +52,9 @@ async def test_one_request_many_replies(pair: Pair, cell: Cell) -> None:
 
 @cells("bidirectional streaming")
 async def test_a_reply_for_every_request(pair: Pair, cell: Cell) -> None:
-    assert await pair.chat(Ask("Say.Chat", Request(name="größe")), 20, end=cell.release == V2) == Streamed(
-        numbered(20), None
-    )
-    assert await pair.told("chat") == ("cancelled" if (cell.release, cell.direction) == (V2, FROM_GO) else "EOF")
+    ask = Ask("Say.Chat", Request(name="größe"))
+    assert await pair.chat(ask, 20, end=cell.release == V2) == Streamed(numbered(20), None)
+    assert ended(await pair.told("chat")) in (left(cell) if cell.direction == FROM_GO else {"EOF"})
 
 
 @cells("server error in mid-stream")
@@ -54,8 +68,7 @@ async def test_what_was_sent_before_an_error_arrives_before_it(pair: Pair, cell:
 @cells("client close in mid-stream")
 async def test_a_handler_that_receives_learns_that_its_client_left(pair: Pair, cell: Cell) -> None:
     assert await pair.chat(Ask("Say.Chat", Request(name="größe")), 2) == Streamed(numbered(2), None)
-    told = await pair.told("chat")
-    assert "cancel" in told if cell.release == V2 else told == "EOF"
+    assert ended(await pair.told("chat")) in left(cell)
 
 
 @cells("client close in mid-stream, server streaming")
