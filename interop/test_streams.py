@@ -36,7 +36,7 @@ def left(cell: Cell) -> set[str]:
 
 
 def ended(told: str) -> str:
-    """The same for an error of Go as of ours."""
+    """What a handler told, in one word: one in Go tells the text of its error."""
     return "cancelled" if "cancel" in told else told
 
 
