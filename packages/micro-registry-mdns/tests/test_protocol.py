@@ -553,6 +553,27 @@ def test_beats_that_name_what_nobody_has_do_not_make_us_flood_the_network() -> N
     assert reader.listener.settled(net.now)
 
 
+def test_a_record_that_nobody_gives_any_more_leaves_a_first_call_time_to_be_made() -> None:
+    net = Network()
+    reader = net.add("reader")
+    (packet,) = packets.answer([], packets.Beat("0" * 16, 60, 1, frozenset({bytes(8)}), frozenset()))
+    net.say("192.0.2.66", packet)
+    net.run(0.3)
+    assert not reader.listener.settled(net.now)
+    net.run(0.3)
+    assert reader.listener.settled(net.now)
+
+
+def test_news_without_an_end_leave_a_first_call_time_to_be_made() -> None:
+    net = Network()
+    speaker, reader = net.add("speaker", listens=False), net.add("reader")
+    for at in range(12):
+        assert at >= 10 or not reader.listener.settled(net.now)
+        speaker.register([record("greeter", str(at))], 90, net.now)
+        net.run(0.05)
+    assert reader.listener.settled(net.now)
+
+
 BROKEN = [
     pytest.param(b"", id="empty"),
     pytest.param(b"\0" * 11, id="short header"),

@@ -55,7 +55,7 @@ LIST = "_services"
 
 ANNOUNCE = (0.0, 1.0, 2.0)
 """Seconds between the times that a new node is announced."""
-FIRST_ASKS = (0.0, 0.1, 0.9)
+FIRST_ASKS = (0.0, 0.1, 0.3, 0.6)
 """Seconds between the first questions for a name."""
 ASK = 15.0
 """Seconds between later ones where nodes of Go Micro were found; where none were, QUIET_ASK: new ones announce."""
@@ -67,7 +67,7 @@ CHECKS = 3
 SETTLE = 0.1
 """Seconds that a first lookup waits, as Go Micro's do; longer while answers still come, at most AT_MOST."""
 QUIET = 0.05
-AT_MOST = 1.0
+AT_MOST = 0.5
 LOOKUP = 30.0
 """Seconds that a name is asked for after a lookup."""
 

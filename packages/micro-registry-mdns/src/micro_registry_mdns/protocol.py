@@ -72,8 +72,8 @@ QUIET = 0.08
 """Seconds without news after which a first lookup is settled, not before SETTLE or, when nobody answers, ALONE."""
 SETTLE = 0.1
 ALONE = 0.18
-AT_MOST = 1.0
-"""Seconds after which a lookup is answered in any case."""
+AT_MOST = 0.5
+"""Seconds after which a first lookup is answered in any case: a call waits for one second (discovery's timeout)."""
 LOOKUP = 30.0
 """Seconds that the cache is kept up after a lookup."""
 STALL = 0.5

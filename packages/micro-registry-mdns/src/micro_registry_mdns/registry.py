@@ -151,7 +151,7 @@ class MdnsRegistry(Registry):
 
     @asynccontextmanager
     async def watch(self, name: str | None) -> AsyncIterator[AsyncIterator[Snapshot]]:
-        """As the interface says; the first snapshot waits until answers have settled, at most a second."""
+        """As the interface says; the first snapshot waits until answers have settled, at most half a second."""
         driver = self._driver
         if driver is None:
             raise RegistryUnavailable("the mdns registry is not open: enter it with `async with`")
