@@ -19,6 +19,8 @@ nox.options.sessions = ["lint", "types", "imports", "tests"]
 ROOT = Path(__file__).parent
 CONSTRAINTS = ROOT / "constraints.txt"
 WHEELHOUSE = ROOT / "dist" / "wheelhouse"
+OVERLAY = ROOT / "dist" / "compiled" / "overlay"
+"""Compiled modules, for PYTHONPATH, when `compiled` has run."""
 
 LIMIT = ["--timeout", "120", "--timeout-method", "thread"]
 """Seconds after which a test that hangs ends its process, with every thread's stack; the slowest takes a fourth of it.
@@ -86,7 +88,7 @@ def closure(*names: str) -> set[str]:
     return found
 
 
-TOOLS = ["tools/consul", "tools/h2spec"]
+TOOLS = ["tools/compiled", "tools/consul", "tools/h2spec"]
 DOWNSTREAM = ROOT / "downstream" / "micro-registry-example"
 DOWNSTREAM_INSTALL = [
     "python -m venv .venv",
@@ -241,6 +243,18 @@ def begin_every_kind(session: nox.Session, env: dict[str, str]) -> None:
         told = session.run(*suite, external=True, silent=True, env=env, success_codes=[1])
         if "RuntimeError: write `" not in str(told):
             session.error(f"the suite of the {kind} that was begun does not say what to write:\n{told}")
+
+
+@nox.session
+def compiled(session: nox.Session) -> None:
+    """The modules of a call compiled by mypyc, into dist/compiled, and their packages' tests on them; four minutes."""
+    if not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+        session.skip("there is no C compiler")
+    install_all(session, "test", "compiled")
+    session.run("python", str(ROOT / "tools" / "compiled" / "build.py"))
+    on_path = ("micro-core", "micro-http", "micro-rpc", "micro-transport-http")
+    folders = [str(ROOT / "packages" / name) for name in on_path]
+    session.run("pytest", *PARALLEL, *folders, *session.posargs, env={"PYTHONPATH": str(OVERLAY)})
 
 
 @nox.session

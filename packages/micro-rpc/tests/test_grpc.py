@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from micro_core import Call, EndOfStream, Message, Node, Outcome, Reply, RPCError, errors
 from micro_rpc import grpc_status
 from micro_rpc.grpc import GRPC
+from micro_rpc.routing import Served
 from rpc_rig import Rig, hello, streaming, unary
 
 JSON = "application/grpc+json"
@@ -32,9 +33,11 @@ GO_MICRO_DETAILS = (
         ("Grüß.Dich", "/greeter.Gr%C3%BC%C3%9F/Dich"),
     ],
 )
-def test_paths(endpoint: str, path: str) -> None:
+@pytest.mark.anyio
+async def test_paths(endpoint: str, path: str, rig: Rig) -> None:
     assert GRPC.head(Call("greeter", endpoint), JSON)[":path"] == path
-    served: Any = None
+    listener: Any = await rig.serve(unary(lambda call: "one"))
+    served: Served = listener._served
     expected = "Greeter.SayHello" if endpoint.startswith("/") else ".".join(endpoint.split(".")[-2:])
     assert GRPC.route(served, {":path": path}) == expected
 

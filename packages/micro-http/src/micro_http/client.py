@@ -504,7 +504,7 @@ class HTTPClient:
         for connection in tuple(self.connections):
             if connection.deadline <= now:
                 connection.expire()
-            elif connection.deadline is not NEVER:
+            elif connection.deadline != NEVER:
                 waiting = True
         for shared in tuple(self.multiplexed):
             if shared.sweep(now):

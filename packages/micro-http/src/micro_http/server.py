@@ -326,8 +326,11 @@ class ServerConnection(asyncio.Protocol):
         else:
             self._call = answer
             task = run(self._run(answer, message.body))
-            if self._call is not None:
+            if self._in_call():
                 self._task = task
+
+    def _in_call(self) -> bool:
+        return self._call is not None
 
     async def _run(self, call: UnaryCall, body: bytes) -> None:
         try:

@@ -37,6 +37,7 @@ AT_ONCE = 8
 _APART = 64
 _IDLE = 0.2
 Work: TypeAlias = Coroutine[Any, Any, None]
+_DONE: Any = object()
 
 
 class _Taker:
@@ -185,9 +186,11 @@ class Workers:
             try:
                 awaited = own.run(work.send, None)
             except StopIteration:
-                continue
+                awaited = _DONE
             finally:
                 taker.loan.open = False
+            if awaited is _DONE:
+                continue
             self._part()
             await _go_on(work, own, awaited)
             return

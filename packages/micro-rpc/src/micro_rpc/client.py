@@ -39,23 +39,26 @@ from micro_rpc.wire import CLIENT_ID, unreadable
 _OK = Outcome.OK
 
 
+@dataclass(frozen=True, slots=True)
+class RPCClientOptions:
+    """Options of the client `rpc`."""
+
+    request_timeout: float = option(5.0, help="seconds for a call that names no deadline", minimum=0.001)
+    retries: int = option(2, help="how often an idempotent call of unknown outcome is repeated", minimum=0)
+    content_type: str = option(
+        "", help="of calls that name none; by default application/protobuf for messages, else application/json"
+    )
+    backoff: float = option(0.05, help="longest pause in seconds before the second round of nodes", minimum=0.0)
+    backoff_max: float = option(1.0, help="longest pause in seconds between rounds of nodes", minimum=0.0)
+
+
 class RPCClient(Client):
     """Calls by Go Micro's mucp (WIRE §5), in its envelopes, and by gRPC: as the content type or the node asks."""
 
-    @dataclass(frozen=True, slots=True)
-    class Options:
-        """Options of the client `rpc`."""
-
-        request_timeout: float = option(5.0, help="seconds for a call that names no deadline", minimum=0.001)
-        retries: int = option(2, help="how often an idempotent call of unknown outcome is repeated", minimum=0)
-        content_type: str = option(
-            "", help="of calls that name none; by default application/protobuf for messages, else application/json"
-        )
-        backoff: float = option(0.05, help="longest pause in seconds before the second round of nodes", minimum=0.0)
-        backoff_max: float = option(1.0, help="longest pause in seconds between rounds of nodes", minimum=0.0)
+    Options = RPCClientOptions
 
     def __init__(
-        self, discovery: Discovery, selector: Selector, transport: Transport, codecs: Codecs, options: Options
+        self, discovery: Discovery, selector: Selector, transport: Transport, codecs: Codecs, options: RPCClientOptions
     ) -> None:
         self.discovery = discovery
         self.selector = selector

@@ -148,7 +148,7 @@ class GRPCDialect(Dialect):
         payload = self.payload(content_type)
         return head | {"x-content-type": payload} if payload and payload != _PAYLOADS["proto"] else head
 
-    def metadata(self, metadata: Mapping[str, str]) -> Head:
+    def metadata(self, metadata: Mapping[str, object]) -> Head:
         """As in mucp, in ASCII."""
         head = outgoing_metadata(metadata)
         for name, value in head.items():

@@ -98,7 +98,7 @@ def _names_of_users(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if not is_plumbing(name))
 
 
-def outgoing_metadata(metadata: Mapping[str, str]) -> Head:
+def outgoing_metadata(metadata: Mapping[str, object]) -> Head:
     """What of a caller's metadata is sent: lower-case names, nothing of the protocol's own.
 
     Raises ValueError, naming the header, for a name or value that no header may hold.
@@ -165,7 +165,9 @@ def error_text(error: RPCError, service: str, *, detail: str | None = None) -> s
 
     `detail` is written instead of the error's own.
     """
-    detail = str(error.detail) if detail is None else detail
+    if detail is None:
+        given: Any = error  # whose detail is what a handler gave it
+        detail = str(given.detail)
     if len(detail) > _LONGEST_DETAIL:
         detail = detail[:_LONGEST_DETAIL] + "…"
     fields: dict[str, Any] = {"id": error.id or service, "code": error.code, "detail": detail, "status": error.status}

@@ -67,6 +67,9 @@ class _Work:
             if self._scope is not None:
                 self._scope.cancel()
 
+    def _cancelled(self) -> bool:
+        return self._reason is not None
+
     def stop(self) -> None:
         """The server closes: as `cancel`, but the caller is there and is told."""
         self._stopped = self._stopped or self._reason is None
@@ -158,7 +161,7 @@ class UnaryWork(_Work, UnaryCall):
         except BaseException as error:
             if self._is_failure(error):
                 told = self.error_of(error)
-                if self._reason is None:
+                if not self._cancelled():
                     return self.fail(told)
             elif lent is None or not self._is_own_end(error):
                 raise

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
-from micro_core import Buffer, EndOfStream, Exchange, Head, Peer, Reset, TransportError
+from micro_core import Head, Reset, TransportError
 
 from micro_http.http2 import faults as code
 from micro_http.http2.driver import Driver
@@ -76,7 +76,7 @@ class Channel:
         "sent_ever",
     )
 
-    def __init__(self, driver: Driver, stream: Stream, limit: int) -> None:
+    def __init__(self, driver: Driver[Any], stream: Stream, limit: int) -> None:
         self.encoding = ""
         self.ready: deque[bytes] = deque()
         self.over: TransportError | None = None
@@ -222,93 +222,6 @@ class Channel:
         over = self.over
         assert over is not None
         return TransportError(str(over), over.reason, processed=over.processed)
-
-
-class HTTP2Exchange(Exchange):
-    """One side of a stream over HTTP/2: messages as DATA, the end as END_STREAM, a trailer as trailers."""
-
-    __slots__ = ("_begun", "_channel", "_driver", "_ended", "_over", "_stream")
-
-    def __init__(self, driver: Driver, stream: Stream, channel: Channel, request: Head, peer: Peer) -> None:
-        self.request = request
-        self.reply = {}
-        self.trailer = {}
-        self.peer = peer
-        self._driver = driver
-        self._stream = stream
-        self._channel = channel
-        self._begun = False
-        self._ended = False
-        self._over = False
-
-    def _begin(self) -> None:
-        """Writes the head, once."""
-        if not self._begun:
-            self._begun = True
-            self._write_head()
-
-    @abstractmethod
-    def _write_head(self) -> None:
-        """Writes it."""
-
-    async def send(self, body: Buffer) -> None:
-        """See `Exchange.send`."""
-        if self._ended:
-            raise TransportError("this side of the exchange has ended", Reset.CANCELLED, processed=True)
-        channel = self._channel
-        await channel.room()
-        self._begin()
-        self._driver.link.gather(self._stream, _pack(0, len(body)), bytes(body))
-
-    def send_nowait(self, body: Buffer) -> bool:
-        """See `Exchange.send_nowait`."""
-        channel, stream, driver = self._channel, self._stream, self._driver
-        sent = channel.sent_ever + 1
-        if (
-            not sent % YIELD_EVERY
-            or self._ended
-            or not self._begun
-            or channel.over is not None
-            or stream.pending
-            or not driver.may_write
-        ):
-            return False
-        channel.sent_ever = sent
-        driver.link.gather(stream, _pack(0, len(body)), body if type(body) is bytes else bytes(body))
-        return True
-
-    def recv_nowait(self) -> bytes | None:
-        """See `Exchange.recv_nowait`. One that is compressed is left to `recv`, which may refuse it."""
-        channel = self._channel
-        ready = channel.ready
-        return channel.take() if ready and type(ready[0]) is bytes else None
-
-    async def end(self, trailer: Head | None = None, body: Buffer = b"") -> None:
-        """See `Exchange.end`; `body` is not carried."""
-        if self._ended:
-            return
-        if trailer:
-            self._driver.link.encoder.check(trailer)
-        await self._channel.room()
-        self._begin()
-        self._ended = True
-        self._driver.link.finish(self._stream, trailer)
-
-    async def recv(self) -> bytes:
-        """See `Exchange.recv`."""
-        if not self._over:
-            body = await self._channel.recv()
-            if body is not None:
-                return body
-            self._over = True
-        raise EndOfStream("the peer ended the stream")
-
-    def reset(self, reason: Reset) -> None:
-        """See `Exchange.reset`."""
-        if self._ended and (self._over or self._channel.ended):
-            return
-        self._channel.fail(reason, f"the exchange was reset: {reason.value}", True)
-        self._driver.link.reset(self._stream.number, CODES[reason])
 
 
 def wake(waiter: Waiter | None) -> None:

@@ -14,10 +14,11 @@ from micro_core import Head, Message, Peer, Reset, TransportError
 
 from micro_http.http2 import faults as code
 from micro_http.http2 import grpc
-from micro_http.http2.channel import CODES, GRPC, REASONS, Channel, HTTP2Exchange, framed
+from micro_http.http2.channel import CODES, GRPC, REASONS, Channel, framed
 from micro_http.http2.decoder import Names
 from micro_http.http2.driver import Driver, wire_of
 from micro_http.http2.ends import ClientLink
+from micro_http.http2.exchange import CalledExchange
 from micro_http.http2.frames import PREFIX
 from micro_http.http2.sending import Stream
 from micro_http.http2.streams import Bounds
@@ -34,7 +35,7 @@ _CLOSED = getattr(select, "POLLRDHUP", select.POLLIN)
 _METHOD, _HTTP, _HTTPS, _ROOT = (":method", "POST"), (":scheme", "http"), (":scheme", "https"), (":path", "/")
 
 
-class HTTP2Client(Driver):
+class HTTP2Client(Driver[ClientLink]):
     """One connection.
 
     Args:
@@ -43,8 +44,6 @@ class HTTP2Client(Driver):
         made: told once the connection is there.
         lost: told once it takes no more calls.
     """
-
-    link: ClientLink
 
     def __init__(
         self,
@@ -359,15 +358,6 @@ class OpenStream(ClientStream):
         """See `Stream`."""
         reason = REASONS.get(fault, Reset.PROTOCOL) if processed else Reset.REFUSED
         self.channel.fail(reason, text, processed)
-
-
-class CalledExchange(HTTP2Exchange):
-    """The client's side of a stream."""
-
-    __slots__ = ()
-
-    def _write_head(self) -> None:
-        """It was written when the stream was opened."""
 
 
 def _over(connection: HTTP2Client) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from micro_http.http2.link import Link
 from micro_http.loops import Loop, Wire
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from micro_http.http2.channel import Channel
 
 
-class Driver(asyncio.Protocol):
+L = TypeVar("L", bound=Link)
+
+
+class Driver(asyncio.Protocol, Generic[L]):
     """One connection.
 
     Attributes:
@@ -28,7 +31,7 @@ class Driver(asyncio.Protocol):
         silent: whether nothing has arrived since this was set.
     """
 
-    link: Link
+    link: L
     wire: Wire
 
     def __init__(self, loop: Loop) -> None:

@@ -16,7 +16,8 @@ from micro_core import Head, Message, Reset, StreamCall, UnaryCall
 
 from micro_http.http2 import faults as code
 from micro_http.http2 import grpc
-from micro_http.http2.channel import GRPC, REASONS, Channel, HTTP2Exchange, framed
+from micro_http.http2.channel import GRPC, REASONS, Channel, framed
+from micro_http.http2.exchange import ServedExchange
 from micro_http.http2.fields import PSEUDO
 from micro_http.http2.frames import PREFIX
 from micro_http.http2.sending import Stream
@@ -107,8 +108,11 @@ class ServedStream(Stream):
             self._complete(data)
         else:
             self._collect(data)
-            if end and self._call is not None:
+            if end and self._in_call():
                 self._complete(bytes(self._parts or b""))
+
+    def _in_call(self) -> bool:
+        return self._call is not None
 
     def _refuse_head(self, head: Head) -> None:
         """It costs us more than it costs the peer."""
@@ -329,26 +333,3 @@ class ServedStream(Stream):
             elif self.receiving and not self.pending:
                 connection.link.reset(self.number, code.NO_ERROR)
         connection.ended()
-
-
-class ServedExchange(HTTP2Exchange):
-    """The server's side of a stream."""
-
-    __slots__ = ()
-
-    def _write_head(self) -> None:
-        link = self._driver.link
-        link.send_head(self._stream, link.encoder.encode(self.reply, _OK))
-
-    def end_at_once(self, trailer: Head) -> None:
-        """Ends both sides; what waits for the peer's window is not sent."""
-        if not self._ended:
-            self.reply.setdefault("content-type", "application/grpc")
-            self._begin()
-            self._ended = self._over = True
-            self._driver.link.finish(self._stream, trailer)
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether this side was ended in good order."""
-        return self._ended

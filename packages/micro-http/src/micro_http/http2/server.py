@@ -29,7 +29,7 @@ _BUDGET = 16 * 1024 * 1024
 _NEVER = float("inf")
 
 
-class HTTP2Server(Driver):
+class HTTP2Server(Driver[ServerLink]):
     """One connection of a listener.
 
     Attributes:
@@ -40,8 +40,6 @@ class HTTP2Server(Driver):
         timed: calls whose bodies must arrive, or whose replies must be read, and when.
         due: clock seconds of the first of them, or of what else must happen.
     """
-
-    link: ServerLink
 
     def __init__(self, listener: HTTPListener, accept: Accept, wire: Wire) -> None:
         super().__init__(listener.loop)
