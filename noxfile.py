@@ -248,13 +248,18 @@ def begin_every_kind(session: nox.Session, env: dict[str, str]) -> None:
 @nox.session
 def compiled(session: nox.Session) -> None:
     """The modules of a call compiled by mypyc, into dist/compiled, and their packages' tests on them; four minutes."""
-    if not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+    if not has_compiler():
         session.skip("there is no C compiler")
     install_all(session, "test", "compiled")
     session.run("python", str(ROOT / "tools" / "compiled" / "build.py"))
     on_path = ("micro-core", "micro-http", "micro-rpc", "micro-transport-http")
     folders = [str(ROOT / "packages" / name) for name in on_path]
     session.run("pytest", *PARALLEL, *folders, *session.posargs, env={"PYTHONPATH": str(OVERLAY)})
+
+
+def has_compiler() -> bool:
+    """Whether C can be compiled here."""
+    return any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang")))
 
 
 @nox.session
@@ -264,7 +269,9 @@ def bench(session: nox.Session) -> None:
     Server and client have a core each; a quarter of an hour. `-- --rows "micro raw" --cases unary-64` is less. Go Micro
     and ours find each other by multicast, so all run in a network namespace of their own, where one can be made.
     """
-    install_defaults(session, "micro-codec-proto", groups=("bench",))
+    install_defaults(session, "micro-codec-proto", groups=("bench", "compiled"))
+    if has_compiler() and ("--rows" not in session.posargs or any("compiled" in each for each in session.posargs)):
+        session.run("python", str(ROOT / "tools" / "compiled" / "build.py"))
     python = str(Path(session.bin) / "python")
     bench = str(ROOT / "benchmarks" / "bench.py")
     session.run("python", str(ROOT / "benchmarks" / "golang.py"))  # while there is a network to build from

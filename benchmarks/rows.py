@@ -12,9 +12,10 @@ from pathlib import Path
 
 import golang
 from closedloop import MESSAGES
-from processes import Program, free_port, running, wait_for_port
+from processes import Failed, Program, free_port, running, wait_for_port
 
 HERE = Path(__file__).parent
+OVERLAY = HERE.parent / "dist" / "compiled" / "overlay"
 UNARY = frozenset({"unary"})
 ALL = frozenset({"unary", "oneway", "pingpong"})
 BASE = "grpc-uvloop"
@@ -79,6 +80,17 @@ def python(name: str) -> Callable[[], list[str]]:
     return lambda: [sys.executable, str(HERE / "peers" / f"{name}_peer.py")]
 
 
+def compiled(name: str) -> Callable[[], list[str]]:
+    """A peer written in Python whose environment is COMPILED."""
+
+    def command() -> list[str]:
+        if not OVERLAY.is_dir():
+            raise Failed("there are no compiled modules; nox -s compiled makes them")
+        return python(name)()
+
+    return command
+
+
 def built(name: str) -> Callable[[], list[str]]:
     """A peer written in Go."""
     return lambda: [str(golang.peer(name))]
@@ -92,6 +104,7 @@ def nats_server(port: int) -> list[str]:
 ASYNCIO = {"BENCH_LOOP": "asyncio"}
 TRIO = {"BENCH_LOOP": "trio"}
 HTTP1 = {"MICRO_TRANSPORT_HTTP_HTTP2": "never"}
+COMPILED = {"PYTHONPATH": str(OVERLAY)}
 
 ROWS = [
     Row(
@@ -106,6 +119,28 @@ ROWS = [
     Row("micro-tls", "ours, TLS HTTP/2", python("micro"), "`micro` over TLS 1.3 and HTTP/2", tls=True),
     Row("micro-asyncio", "ours, asyncio", python("micro"), "`micro` without uvloop", environment=ASYNCIO),
     Row("micro-trio", "ours, trio", python("micro"), "`micro` on trio", environment=TRIO),
+    Row(
+        "micro-compiled",
+        "ours, compiled",
+        compiled("micro"),
+        "`micro` with the modules of a call compiled by mypyc (`nox -s compiled`)",
+        environment=COMPILED,
+    ),
+    Row(
+        "micro-tls-compiled",
+        "ours, compiled, TLS",
+        compiled("micro"),
+        "the same over TLS 1.3 and HTTP/2",
+        environment=COMPILED,
+        tls=True,
+    ),
+    Row(
+        "micro-trio-compiled",
+        "ours, compiled, trio",
+        compiled("micro"),
+        "the same on trio",
+        environment={**COMPILED, **TRIO},
+    ),
     Row("grpc-uvloop", "grpc.aio, uvloop", python("grpc"), "grpcio's asyncio interface, generic handlers: bytes"),
     Row("grpc", "grpc.aio", python("grpc"), "the same without uvloop", environment=ASYNCIO),
     Row("grpclib", "grpclib", python("grpclib"), "gRPC in pure Python on uvloop, over the h2 package: bytes"),
