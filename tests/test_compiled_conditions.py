@@ -21,6 +21,20 @@ class Link:
             return "lost"
         return "ended"
 """
+OVERLOADED = """
+from typing import overload
+
+NEVER = 1.5
+
+@overload
+def rests(due: float) -> bool: ...
+
+@overload
+def rests(due: None) -> None: ...
+
+def rests(due: float | None) -> bool | None:
+    return None if due is None else {condition}
+"""
 NUMBER = """
 NEVER = float("inf")
 
@@ -43,6 +57,12 @@ class Timer:
             "self.due is NEVER",
             ["module.py:8: a number has no identity: compare it by == or !="],
             id="identity of a number",
+        ),
+        pytest.param(
+            OVERLOADED,
+            "due is NEVER",
+            ["module.py:13: a number has no identity: compare it by == or !="],
+            id="within overloads",
         ),
         pytest.param(NUMBER, "self.due == NEVER", [], id="equality of a number"),
     ],

@@ -152,9 +152,13 @@ def _nodes(tree: MypyFile) -> Iterator[Node]:
             waiting.extend(_attributes(each))
 
 
+_ELSEWHERE = ("node", "info", "type", "setter")
+"""What a name refers to, which may stand in another module; and one of the items of an overload, where it has any."""
+
+
 def _attributes(node: Node) -> Iterator[object]:
-    """What stands below it; not what its names refer to, which may stand in another module."""
+    """What stands below it."""
     for kind in type(node).__mro__:
         for name, member in vars(kind).items():
-            if isinstance(member, GetSetDescriptorType | MemberDescriptorType) and name not in ("node", "info", "type"):
+            if isinstance(member, GetSetDescriptorType | MemberDescriptorType) and name not in _ELSEWHERE:
                 yield getattr(node, name, None)

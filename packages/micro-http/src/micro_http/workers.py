@@ -38,6 +38,7 @@ _APART = 64
 _IDLE = 0.2
 Work: TypeAlias = Coroutine[Any, Any, None]
 _DONE: Any = object()
+"""For what a coroutine waits for: it has ended. (mypyc compiles no `continue` out of a `try` with `finally`.)"""
 
 
 class _Taker:
